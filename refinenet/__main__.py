@@ -1,0 +1,82 @@
+"""The `refinenet` command: a table of sub-commands, each imported only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import NamedTuple
+
+from runtime.arguments import INVALID, run_command
+from runtime.errors import MissingPackage
+
+
+class SubCommand(NamedTuple):
+    """module: its command_line module, which holds a function of the sub-command's name.
+    extra: what to install where a package that it needs is missing."""
+
+    module: str
+    extra: str
+    summary: str
+
+
+COMMANDS = MappingProxyType(
+    {
+        "train": SubCommand("refinenet.command_line", "train", "train a network on labelled images"),
+        "evaluate": SubCommand("refinenet.command_line", "train", "IoU per class of weights, ONNX files, engines"),
+        "export": SubCommand("export.command_line", "export", "weights to ONNX: fp32, fp16, int8"),
+        "build": SubCommand("export.command_line", "rtx", "ONNX to TensorRT engines"),
+        "verify": SubCommand("export.command_line", "export", "every stage against the one before it"),
+        "benchmark": SubCommand("benchmarks.command_line", "bench", "latency, throughput and agreement with PyTorch"),
+        "report": SubCommand("benchmarks.command_line", "bench", "benchmark records as a table"),
+        "segment": SubCommand("runtime.command_line", "export", "images and videos to masks and overlays"),
+        "inspect": SubCommand("runtime.command_line", "rtx", "what a file is, and whether this machine can run it"),
+        "doctor": SubCommand("runtime.command_line", "rtx", "what this machine can do, and how to mend what it can't"),
+    }
+)  # fmt: skip
+
+
+def usage() -> str:
+    rows = "\n".join(f"  {name:<10} {row.summary}" for name, row in COMMANDS.items())
+    return (
+        "usage: refinenet COMMAND [--help]\n\n"
+        "From trained RefineNet weights to TensorRT engines that still see what PyTorch saw.\n\n"
+        f"commands:\n{rows}\n\n"
+        "example:\n  refinenet export lw-mobilenetv2-camvid --output build"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"refinenet-deploy {version('refinenet-deploy')}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"refinenet: unknown command '{name}'; see refinenet --help", file=sys.stderr)
+        return INVALID
+    return run_command(lambda given: _call(name, given), f"refinenet {name}", rest)
+
+
+def _call(name: str, arguments: Sequence[str]) -> int:
+    row = COMMANDS[name]
+    try:
+        command = getattr(import_module(row.module), name)
+        code: int = command(arguments)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
+            raise
+        raise MissingPackage(error.name, row.extra, f"refinenet {name}") from error
+    return code
+
+
+_OWN_PACKAGES = ("refinenet", "export", "runtime", "benchmarks")
+
+if __name__ == "__main__":
+    sys.exit(main())

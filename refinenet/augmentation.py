@@ -1,0 +1,76 @@
+"""From a frame and its label to a training sample: scale, crop, flip, colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from runtime.card import IMAGENET_MEAN, IMAGENET_STD
+from runtime.frames import Frame, Mask
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """crop: side of the square crop, pixels. scales: range of the random scale. colour: largest
+    relative change of brightness, contrast and saturation."""
+
+    crop: int = 320
+    scales: tuple[float, float] = (0.5, 2.0)
+    colour: float = 0.3
+
+
+def augment(
+    frame: Frame, label: Mask, ignore_id: int, options: Augmentation, rng: np.random.Generator
+) -> tuple[Frame, Mask]:
+    """A random square cut-out, (crop, crop, 3) and (crop, crop); what lies outside the image has
+    the mean colour and the ignore id."""
+    scale = float(np.exp(rng.uniform(*np.log(options.scales))))
+    frame = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale), np.uint8)
+    height, width = frame.shape[:2]
+    label = np.asarray(cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    frame, label = _random_crop(frame, label, ignore_id, options.crop, rng)
+    if rng.random() < 0.5:
+        frame, label = frame[:, ::-1], label[:, ::-1]
+    return _jitter(frame, options.colour, rng), np.ascontiguousarray(label)
+
+
+def to_input(frame: Frame) -> Tensor:
+    """(H, W, 3) uint8 BGR to (3, H, W) float32 RGB, (x / 255 - mean) / std."""
+    rgb = torch.from_numpy(np.ascontiguousarray(frame[:, :, ::-1])).permute(2, 0, 1)
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (rgb.float() / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+def _random_crop(
+    frame: Frame, label: Mask, ignore_id: int, crop: int, rng: np.random.Generator
+) -> tuple[Frame, Mask]:
+    height, width = label.shape
+    mean_bgr = np.round(255 * np.array(IMAGENET_MEAN[::-1])).astype(np.uint8)
+    cut_frame = np.full((crop, crop, 3), mean_bgr, np.uint8)
+    cut_label = np.full((crop, crop), ignore_id, np.uint8)
+    source_y, target_y = _random_overlap(height, crop, rng)
+    source_x, target_x = _random_overlap(width, crop, rng)
+    cut_frame[target_y, target_x] = frame[source_y, source_x]
+    cut_label[target_y, target_x] = label[source_y, source_x]
+    return cut_frame, cut_label
+
+
+def _random_overlap(size: int, crop: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Where a line of `size` pixels and a random window of `crop` meet, in either's coordinates."""
+    offset = int(rng.integers(min(0, size - crop), max(0, size - crop) + 1))
+    start, length = max(offset, 0), min(size, crop)
+    return slice(start, start + length), slice(start - offset, start - offset + length)
+
+
+def _jitter(frame: Frame, amount: float, rng: np.random.Generator) -> Frame:
+    brightness, contrast, saturation = 1 + amount * rng.uniform(-1, 1, 3)
+    image = frame.astype(np.float32) * np.float32(brightness)
+    mean = image.mean()
+    image = mean + (image - mean) * np.float32(contrast)
+    grey = image.mean(axis=2, keepdims=True)
+    image = grey + (image - grey) * np.float32(saturation)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)

@@ -1,0 +1,33 @@
+"""Distribution metadata: the base is what the runtime needs, the extras are the stages."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+TRAIN = ["torch>=2.9", "safetensors>=0.5", "pillow>=10"]
+EXPORT = [*TRAIN, "onnx>=1.19", "onnxscript>=0.5", "onnxruntime-gpu>=1.23"]
+
+setup(
+    name="refinenet-deploy",
+    version="0.1.0",
+    description="Trained RefineNet weights to TensorRT engines that still see what PyTorch saw",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["refinenet", "export", "runtime", "benchmarks"],
+    package_data={"refinenet": ["weights/*"]},
+    install_requires=["numpy>=1.26", "opencv-python-headless>=4.8", "tqdm>=4.66"],
+    extras_require={
+        "train": TRAIN,
+        "export": EXPORT,
+        "rtx": ["tensorrt-rtx-cu13>=1.7,<1.8"],
+        "tensorrt": ["tensorrt>=10.3,<12"],
+        "cuda12": ["cuda-python>=12.6,<13"],
+        "cuda13": ["cuda-python>=13,<14"],
+        "pycuda": ["pycuda>=2024.1"],
+        "bench": EXPORT,
+        "dev": [*EXPORT, "pytest>=8", "ruff>=0.14", "mypy>=1.18", "import-linter>=2.5"],
+    },
+    entry_points={"console_scripts": ["refinenet = refinenet.__main__:main"]},
+)
