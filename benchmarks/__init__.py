@@ -1,0 +1,1 @@
+"""What every backend costs and what it still sees: measured together, recorded as JSON."""

@@ -1,6 +1,6 @@
 """RefineNet for semantic segmentation: the networks, their training and their weights.
 
-    from refinenet import create_model, load_model
+from refinenet import create_model, load_model
 """
 
 from __future__ import annotations

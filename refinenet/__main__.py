@@ -22,20 +22,24 @@ class SubCommand(NamedTuple):
     summary: str
 
 
+REFINENET, EXPORT, RUNTIME, BENCHMARKS = (
+    f"{package}.command_line" for package in ("refinenet", "export", "runtime", "benchmarks")
+)
+
 COMMANDS = MappingProxyType(
     {
-        "train": SubCommand("refinenet.command_line", "train", "train a network on labelled images"),
-        "evaluate": SubCommand("refinenet.command_line", "train", "IoU per class of weights, ONNX files, engines"),
-        "export": SubCommand("export.command_line", "export", "weights to ONNX: fp32, fp16, int8"),
-        "build": SubCommand("export.command_line", "rtx", "ONNX to TensorRT engines"),
-        "verify": SubCommand("export.command_line", "export", "every stage against the one before it"),
-        "benchmark": SubCommand("benchmarks.command_line", "bench", "latency, throughput and agreement with PyTorch"),
-        "report": SubCommand("benchmarks.command_line", "bench", "benchmark records as a table"),
-        "segment": SubCommand("runtime.command_line", "export", "images and videos to masks and overlays"),
-        "inspect": SubCommand("runtime.command_line", "rtx", "what a file is, and whether this machine can run it"),
-        "doctor": SubCommand("runtime.command_line", "rtx", "what this machine can do, and how to mend what it can't"),
+        "train": SubCommand(REFINENET, "train", "train a network on labelled images"),
+        "evaluate": SubCommand(REFINENET, "export", "IoU per class of weights, ONNX, engines"),
+        "export": SubCommand(EXPORT, "export", "weights to ONNX: fp32, fp16, int8"),
+        "build": SubCommand(EXPORT, "rtx", "ONNX to TensorRT engines"),
+        "verify": SubCommand(EXPORT, "export", "every stage against the one before it"),
+        "benchmark": SubCommand(BENCHMARKS, "bench", "speed and agreement with PyTorch"),
+        "report": SubCommand(BENCHMARKS, "bench", "benchmark records as a table"),
+        "segment": SubCommand(RUNTIME, "export", "images and videos to masks and overlays"),
+        "inspect": SubCommand(RUNTIME, "rtx", "what a file is, and whether it can run here"),
+        "doctor": SubCommand(RUNTIME, "rtx", "what this machine can do, and how to mend it"),
     }
-)  # fmt: skip
+)
 
 
 def usage() -> str:

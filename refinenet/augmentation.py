@@ -31,7 +31,9 @@ def augment(
     scale = float(np.exp(rng.uniform(*np.log(options.scales))))
     frame = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale), np.uint8)
     height, width = frame.shape[:2]
-    label = np.asarray(cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    label = np.asarray(
+        cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
+    )
     frame, label = _random_crop(frame, label, ignore_id, options.crop, rng)
     if rng.random() < 0.5:
         frame, label = frame[:, ::-1], label[:, ::-1]
@@ -73,4 +75,4 @@ def _jitter(frame: Frame, amount: float, rng: np.random.Generator) -> Frame:
     image = mean + (image - mean) * np.float32(contrast)
     grey = image.mean(axis=2, keepdims=True)
     image = grey + (image - grey) * np.float32(saturation)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)

@@ -36,7 +36,7 @@ class Backbone(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 with a shortcut; the stride sits on the 3x3 (He et al. 2016, as torchvision)."""
+    """1x1, 3x3, 1x1 with a shortcut; the stride is on the 3x3 (He et al. 2016; torchvision)."""
 
     expansion = 4
 

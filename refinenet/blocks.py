@@ -63,7 +63,8 @@ class ChainedResidualPooling(nn.Module):
         self.convs = nn.ModuleList(conv(channels, channels, kernel_size) for _ in range(links))
 
     def forward(self, x: Tensor) -> Tensor:
-        link = total = self.activation(x)
+        total: Tensor = self.activation(x)
+        link = total
         for conv in self.convs:
             link = conv(self.pool(link))
             total = total + link

@@ -6,8 +6,6 @@ Loading is strict always: a checkpoint that merely resembles a network would pre
 from __future__ import annotations
 
 import pickle
-import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,91 +15,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from refinenet.datasets import VOC, voc_palette
-from refinenet.variants import VARIANTS, create_model
+from refinenet.published_keys import (
+    TORCHVISION_MOBILENET,
+    Weights,
+    recognize,
+    renamed,
+)
+from refinenet.variants import create_model
 from runtime.card import CARD_KEY, Card, read_card
-from runtime.errors import CardError, CheckpointError
+from runtime.errors import CheckpointError
 from runtime.files import existing_file, written_whole
 
 SHIPPED_FOLDER = Path(__file__).parent / "weights"
-
-Weights = Mapping[str, Tensor]
-Rename = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
-
-# Published key → ours. The publications count stages from the coarsest (1), as `blocks` does (0).
-RESNET_BACKBONE: Rename = ((r"(?:conv1|bn1|layer[1-4])\..*", r"backbone.\g<0>"),)
-
-RESNET_DECODER: Rename = (
-    (r"p_ims1d2_outl(\d)_dimred\.(.*)", lambda m: f"reductions.{int(m[1]) - 1}.1.{m[2]}"),
-    (
-        r"adapt_stage(\d)_b2_joint_varout_dimred\.(.*)",
-        lambda m: f"blocks.{int(m[1]) - 1}.fuse.convs.0.{m[2]}",
-    ),
-    (
-        r"mflow_conv_g(\d)_b3_joint_varout_dimred\.(.*)",
-        lambda m: f"blocks.{m[1]}.fuse.convs.1.{m[2]}",
-    ),
-    (
-        r"mflow_conv_g(\d)_pool\.0\.(\d)_outvar_dimred\.(.*)",
-        lambda m: f"blocks.{int(m[1]) - 1}.pool.convs.{int(m[2]) - 1}.{m[3]}",
-    ),
-)
-
-
-def _adaptive_unit(match: re.Match[str]) -> str:
-    stage, unit, first_or_second, leaf = match.groups()
-    return f"blocks.{int(stage) - 1}.adapt.0.{int(unit) - 1}.{_CONV[first_or_second]}.{leaf}"
-
-
-def _output_unit(match: re.Match[str]) -> str:
-    """Of three published output units, two are the adaptive ones of the next block's path."""
-    stage, unit, first_or_second, leaf = match.groups()
-    if unit == "1":
-        place = f"blocks.{int(stage) - 1}.output"
-    elif stage == "4":
-        place = f"classifier.{int(unit) - 2}"
-    else:
-        place = f"blocks.{stage}.adapt.1.{int(unit) - 2}"
-    return f"{place}.{_CONV[first_or_second]}.{leaf}"
-
-
-_CONV = {"conv": "conv1", "conv_relu_varout_dimred": "conv2"}
-
-REFINENET: Rename = (
-    *RESNET_BACKBONE,
-    *RESNET_DECODER,
-    (r"adapt_stage(\d)_b\.0\.(\d)_(conv|conv_relu_varout_dimred)\.(.*)", _adaptive_unit),
-    (r"mflow_conv_g(\d)_b\.0\.(\d)_(conv|conv_relu_varout_dimred)\.(.*)", _output_unit),
-    (r"clf_conv\.(.*)", r"classifier.3.\1"),
-)
-LIGHT_WEIGHT: Rename = (
-    *RESNET_BACKBONE,
-    *RESNET_DECODER,
-    (r"clf_conv\.(.*)", r"classifier.0.\1"),
-)
-
-_MOBILE_PARTS = ("expand", "depthwise", "project")
-_MOBILE_TAPS = {8: "0.fuse.convs.0", 7: "0.fuse.convs.1", 6: "1.fuse.convs.0"} | {
-    5: "1.fuse.convs.1",
-    4: "2.fuse.convs.0",
-    3: "3.fuse.convs.0",
-}
-LIGHT_WEIGHT_MOBILE: Rename = (
-    (r"layer1\.(\d)\.(.*)", r"backbone.stem.\1.\2"),
-    (
-        r"layer([2-8])\.(\d)\.output\.(\d)\.(\d)\.(.*)",
-        lambda m: f"backbone.stages.{int(m[1]) - 2}.{m[2]}.{_MOBILE_PARTS[int(m[3])]}.{m[4]}.{m[5]}",
-    ),
-    (r"conv([3-8])\.(.*)", lambda m: f"blocks.{_MOBILE_TAPS[int(m[1])]}.{m[2]}"),
-    (
-        r"conv_adapt([2-4])\.(.*)",  # the last convolution of the fusion: its coarser path
-        lambda m: f"blocks.{5 - int(m[1])}.fuse.convs.{'2' if m[1] == '4' else '1'}.{m[2]}",
-    ),
-    (
-        r"crp(\d)\.0\.(\d)_outvar_dimred\.(.*)",
-        lambda m: f"blocks.{4 - int(m[1])}.pool.convs.{int(m[2]) - 1}.{m[3]}",
-    ),
-    (r"segm\.(.*)", r"classifier.0.\1"),
-)
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -164,7 +89,8 @@ def read_weights(path: Path) -> Weights:
     """
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            weights: Weights = load_file(path)
+            return weights
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{path} is not a whole safetensors file ({error}); copy or write it again"
@@ -174,7 +100,7 @@ def read_weights(path: Path) -> Weights:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a plain PyTorch checkpoint: it holds something other than tensors, "
-            "which may be code and was not run, or is no checkpoint at all. Save the state_dict alone"
+            "which may be code and was not run, or is no checkpoint. Save the state_dict alone"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(
@@ -195,45 +121,12 @@ def read_weights(path: Path) -> Weights:
     return weights
 
 
-def recognize(weights: Weights, path: Path) -> tuple[str, int, Rename]:
-    """Variant, class count and rename table of a published checkpoint, from its keys alone."""
-    if "segm.weight" in weights:
-        return "lw-mobilenetv2", len(weights["segm.weight"]), LIGHT_WEIGHT_MOBILE
-    depth = _resnet_depth(weights)
-    if "clf_conv.weight" in weights and depth:
-        num_classes = len(weights["clf_conv.weight"])
-        if any(key.startswith("adapt_stage1_b.") for key in weights):
-            return f"refinenet-{depth}", num_classes, REFINENET
-        return f"lw-{depth}", num_classes, LIGHT_WEIGHT
-    raise CheckpointError(
-        f"{path} fits no known network: its first keys are {', '.join(list(weights)[:3])}. Expected "
-        "RefineNet (clf_conv, adapt_stage1_b), Light-Weight RefineNet (clf_conv) or its MobileNetV2 "
-        "form (segm)"
-    )
-
-
-def _resnet_depth(weights: Weights) -> int | None:
-    blocks = {key.split(".")[1] for key in weights if key.startswith("layer3.")}
-    return {6: 50, 23: 101, 36: 152}.get(len(blocks))
-
-
-def renamed(weights: Weights, table: Rename) -> Weights:
-    """The weights under this project's keys; a key that no row matches keeps its name."""
-    result = {}
-    for key, value in weights.items():
-        new_key = key
-        for pattern, replacement in table:
-            if match := re.fullmatch(pattern, key):
-                new_key = match.expand(replacement) if isinstance(replacement, str) else replacement(match)
-                break
-        result[new_key] = value
-    return result
-
-
 def fill(model: nn.Module, weights: Weights, source: str) -> None:
     """Load every parameter and statistic; CheckpointError unless keys and shapes all agree."""
     expected = model.state_dict()
-    given = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    given = {
+        key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")
+    }
     missing = [k for k in expected if k not in given and not k.endswith("num_batches_tracked")]
     unexpected = [key for key in given if key not in expected]
     reshaped = [
@@ -273,31 +166,10 @@ def load_imagenet_backbone(model: nn.Module, path: Path) -> None:
     weights = read_weights(existing_file(path))
     backbone = model.get_submodule("backbone")
     if "features.0.0.weight" in weights:
-        weights = _identity_expansion() | renamed(weights, TORCHVISION_MOBILENET)
-    weights = {k: v for k, v in weights.items() if not re.match(r"fc\.|classifier\.|features", k)}
+        weights = {**_identity_expansion(), **renamed(weights, TORCHVISION_MOBILENET)}
+    head = ("fc.", "classifier.", "features.")  # ImageNet's own, and the layers after the last tap
+    weights = {key: value for key, value in weights.items() if not key.startswith(head)}
     fill(backbone, weights, f"{path} (ImageNet backbone)")
-
-
-def _torchvision_block(match: re.Match[str]) -> str:
-    """features.I.conv.J: torchvision nests the convolutions before the last and not the last."""
-    index, rest = int(match[1]) - 1, match[2]
-    stage, block = _MOBILE_BLOCKS[index]
-    parts = _MOBILE_PARTS[1:] if index == 0 else _MOBILE_PARTS
-    position, leaf = rest.split(".", 1)
-    last = len(parts) - 1
-    if int(position) < last:
-        part = f"{parts[int(position)]}.{leaf}"
-    else:
-        part = f"{parts[-1]}.{int(position) - last}.{leaf}"
-    return f"stages.{stage}.{block}.{part}"
-
-
-_MOBILE_BLOCKS = [(s, b) for s, n in enumerate((1, 2, 3, 4, 3, 3, 1)) for b in range(n)]
-
-TORCHVISION_MOBILENET: Rename = (
-    (r"features\.0\.(.*)", r"stem.\1"),
-    (r"features\.(1[0-7]|[1-9])\.conv\.(.*)", _torchvision_block),
-)
 
 
 def _identity_expansion() -> dict[str, Tensor]:

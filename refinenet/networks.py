@@ -72,7 +72,7 @@ class RefineNet(CascadedRefineNet):
 
 
 class LightWeightRefineNet(CascadedRefineNet):
-    """Light-Weight RefineNet on a ResNet (Nekrasov et al., BMVC 2018): 1x1 convolutions, no RCUs."""
+    """Light-Weight RefineNet on a ResNet (Nekrasov et al., BMVC 2018): 1x1, and no RCUs."""
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         (c4,), (c8,), (c16,), (c32,) = backbone.level_channels
@@ -102,7 +102,10 @@ class LightWeightRefineNetMobile(CascadedRefineNet):
         super().__init__(
             backbone,
             reductions=[nn.Identity() for _ in backbone.level_channels],
-            blocks=[_mobile_block(taps) for taps in (taps32, (*taps16, 256), (*taps8, 256), (*taps4, 256))],
+            blocks=[
+                _mobile_block(taps)
+                for taps in (taps32, (*taps16, 256), (*taps8, 256), (*taps4, 256))
+            ],
             classifier=nn.Sequential(conv(256, num_classes, 3, bias=True)),
         )
 

@@ -1,4 +1,4 @@
-"""Train a network: the recipe, the loop, and a run folder that any interruption can be resumed from.
+"""Train a network: the recipe, the loop, and a run folder to resume from.
 
 A run folder holds state.pt (weights, averaged weights, optimizer, schedule, random generator: the
 exact state after the last whole epoch), best.safetensors (the averaged weights with the best
@@ -26,8 +26,7 @@ from tqdm import tqdm
 from refinenet.augmentation import Augmentation, augment, to_input
 from refinenet.checkpoints import load_checkpoint, load_imagenet_backbone, save_checkpoint
 from refinenet.datasets import LabelledImages, open_dataset
-from refinenet.evaluate import predict_with
-from refinenet.metrics import ConfusionMatrix
+from refinenet.evaluate import confusion, predict
 from refinenet.variants import create_model
 from runtime.card import Card
 from runtime.errors import InputError
@@ -110,7 +109,10 @@ class Run:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: learning_rate_factor(step / total, recipe)
         )
-        self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+        self.averaged = AveragedModel(
+            model,
+            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema),  # type: ignore[no-untyped-call]
+        )
         self.epoch = 0
         self.best_miou = -1.0
 
@@ -131,9 +133,10 @@ class Run:
     def load(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
         if state["recipe"] != asdict(self.recipe):
+            changes = _difference(state["recipe"], self.recipe)
             raise InputError(
-                f"{path} was trained with another recipe ({_difference(state['recipe'], self.recipe)}"
-                "); resume with the same options, or start in another folder"
+                f"{path} was trained with another recipe ({changes}); resume with the same "
+                "options, or start in another folder"
             )
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
@@ -159,7 +162,8 @@ def train(options: TrainOptions) -> Path:
         )
     torch.manual_seed(recipe.seed)
     model, card = initial_model(options, train_images)
-    model.to(options.device, memory_format=torch.channels_last)
+    model.to(options.device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
     run = Run(model, recipe, len(train_images) // recipe.batch)
     if state_path.exists():
         run.load(state_path)
@@ -172,12 +176,10 @@ def train(options: TrainOptions) -> Path:
             run.epoch += 1
             row: dict[str, Any] = {"epoch": run.epoch, "loss": round(loss, 4)}
             if run.epoch % options.validate_every == 0 or run.epoch == recipe.epochs:
-                averaged = run.averaged.module.eval()
-                matrix = confusion(averaged, val_images, options.device)
-                row |= {"val_miou": round(matrix.mean_iou, 4)}
-                row |= {"val_pixel_accuracy": round(matrix.pixel_accuracy, 4)}
-                if matrix.mean_iou > run.best_miou:
-                    run.best_miou = matrix.mean_iou
+                row |= validate(run, val_images, options)
+                if row["val_miou"] > run.best_miou:
+                    run.best_miou = row["val_miou"]
+                    averaged = run.averaged.module
                     save_checkpoint(best_path, averaged, described(card, options, row))
             run.save(state_path)
             append_log(folder / "log.csv", row)
@@ -200,8 +202,8 @@ def initial_model(options: TrainOptions, images: LabelledImages) -> tuple[nn.Mod
         model, given = load_checkpoint(options.weights)
         if (given.variant, len(given.classes)) != (options.variant, len(dataset.classes)):
             raise InputError(
-                f"{options.weights} is a {given.variant} with {len(given.classes)} classes; expected "
-                f"{options.variant} with the {len(dataset.classes)} of {options.dataset}"
+                f"{options.weights} is a {given.variant} with {len(given.classes)} classes; "
+                f"expected {options.variant} with the {len(dataset.classes)} of {options.dataset}"
             )
         return model, card
     model = create_model(options.variant, len(dataset.classes))
@@ -229,7 +231,7 @@ def learning_rate_factor(progress: float, recipe: Recipe) -> float:
     warm = min(1.0, progress / recipe.warmup) if recipe.warmup else 1.0
     if recipe.schedule == "step":
         return warm * (1.0, 0.5, 0.2)[min(2, int(3 * progress))]
-    return warm * max(0.0, 1 - progress) ** 0.9
+    return warm * float(max(0.0, 1 - progress) ** 0.9)
 
 
 def train_epoch(
@@ -237,7 +239,7 @@ def train_epoch(
 ) -> float:
     """One pass over the images in a random order; the mean loss."""
     run.model.train()
-    losses = []
+    losses: list[float] = []
     for batch, labels in _batches(images, run, options):
         batch = batch.to(options.device, memory_format=torch.channels_last)
         scores = F.interpolate(run.model(batch), labels.shape[-2:], mode="bilinear")
@@ -249,9 +251,9 @@ def train_epoch(
         run.optimizer.step()
         run.schedule.step()
         run.averaged.update_parameters(run.model)
-        losses.append(loss.item())
+        losses.append(float(loss.item()))
         bar.update()
-    return float(np.mean(losses))
+    return sum(losses) / len(losses)
 
 
 def _batches(
@@ -270,6 +272,16 @@ def _batches(
     yield from loader
 
 
+def validate(run: Run, images: LabelledImages, options: TrainOptions) -> dict[str, float]:
+    """What the averaged weights reach on these images."""
+    averaged = run.averaged.module.eval()
+    matrix = confusion(lambda frame: predict(averaged, frame, device=options.device), images)
+    return {
+        "val_miou": round(matrix.mean_iou, 4),
+        "val_pixel_accuracy": round(matrix.pixel_accuracy, 4),
+    }
+
+
 def class_weights(images: LabelledImages, recipe: Recipe) -> Tensor:
     """The loss weight of every class, (C,) float32."""
     counts = np.zeros(256, np.int64)
@@ -282,14 +294,6 @@ def class_weights(images: LabelledImages, recipe: Recipe) -> Tensor:
     weights = np.ones_like(frequency)
     weights[occurring] = np.sqrt(np.median(frequency[occurring]) / frequency[occurring])
     return torch.from_numpy(weights).float()
-
-
-def confusion(model: nn.Module, images: LabelledImages, device: str) -> ConfusionMatrix:
-    matrix = ConfusionMatrix(len(images.dataset.classes))
-    for index in range(len(images)):
-        frame, label = images.read(index)
-        matrix.add(label, predict_with(model, frame, device))
-    return matrix
 
 
 def described(card: Card, options: TrainOptions, row: dict[str, Any]) -> Card:

@@ -44,7 +44,7 @@ def run_command(command: Command, name: str, arguments: Sequence[str]) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); let the interpreter's own flush find no one.
+        # The reader of our output went away (`| head`); the interpreter's own flush finds no one.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     return code

@@ -150,7 +150,7 @@ def read_card(path: str | Path, card_file: str | Path | None = None) -> Card:
             f"{sidecar_path(path).name} contradicts the card inside {path}; "
             "delete the sidecar if the file is the newer one"
         )
-    card = embedded or (sidecar and sidecar.card)
+    card = embedded or (sidecar.card if sidecar else None)
     if card is None:
         raise CardError(f"{path} has no card; say what it is with --card FILE")
     return card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,3 +38,48 @@ def list_images(folder: str | Path) -> list[Path]:
     if not images:
         raise InputError(f"{folder} holds no image ({', '.join(IMAGE_ENDINGS)})")
     return images
+
+
+def check_frame(frame: Frame) -> None:
+    """InputError unless it is one (H, W, 3) uint8 array with at least one pixel."""
+    _check_array("frame", frame, 3, "(H, W, 3)")
+
+
+def check_batch(frames: Frame) -> None:
+    """InputError unless it is one (N, H, W, 3) uint8 array with at least one pixel."""
+    _check_array("batch of frames", frames, 4, "(N, H, W, 3)")
+
+
+def check_out(out: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """InputError unless `out` can take a result of this shape and dtype."""
+    if out.shape != shape or out.dtype != dtype:
+        raise InputError(
+            f"out= is {_described(out)}; expected {shape} {dtype.name}: "
+            "give an array like the result, or leave it out"
+        )
+
+
+def _check_array(name: str, array: object, ndim: int, shape: str) -> None:
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype != np.uint8
+        or array.ndim != ndim
+        or array.shape[-1] != 3
+        or array.size == 0
+    ):
+        raise InputError(
+            f"a {name} is {_described(array)}; expected {shape} uint8 in BGR order, "
+            "as cv2.imread returns it"
+        )
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.shape} {value.dtype.name}"
+    return f"of type {type(value).__name__}"
+
+
+def images_of(source: str | Path) -> list[Path]:
+    """A single image, or the images of a folder."""
+    source = Path(source)
+    return [source] if source.is_file() else list_images(source)

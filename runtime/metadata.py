@@ -29,7 +29,8 @@ def embedded_metadata(path: Path) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             return readers[path.suffix](file, path.stat().st_size)
-    except (ValueError, EOFError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, EOFError, RecursionError) as error:
+        # Whatever stands where something else should: the content is not ours to trust.
         raise CardError(
             f"{path} is not a whole {path.suffix[1:]} file (wrong type, or cut short); "
             "write or copy it again"

@@ -1,0 +1,37 @@
+# Each target sets up .venv by itself; a second run reuses it.
+PYTHON ?= python3
+OUT ?= benchmarks/results
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check bench gpu clean
+
+demo: $(INSTALLED)
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo/run.sh
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./benchmarks/run.sh $(OUT)/cpu.json
+
+# On a machine with an NVIDIA GPU: the tests marked gpu, then the benchmark; records under OUT.
+gpu: $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cuda13]'
+	$(BIN)/pytest -m gpu
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./benchmarks/run.sh $(OUT)/gpu.json
+
+clean:
+	rm -rf $(VENV) demo/output
+
+$(INSTALLED): setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,rtx]'
+	touch $@

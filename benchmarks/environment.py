@@ -1,0 +1,112 @@
+"""The machine and the software that a measurement ran on, as far as they can be read."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.record import Environment, Gpu
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# One package may come under several names: the GPU build and the CPU build, cu12 and cu13.
+PACKAGES = (
+    "refinenet-deploy",
+    "torch",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx-cu12",
+    "tensorrt-rtx-cu13",
+    "cuda-python",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+)
+
+GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,power.draw,power.limit,temperature.gpu"
+
+
+def environment() -> Environment:
+    """Read it now; what cannot be read is None, empty or "unknown", never guessed."""
+    commit = _output("git", "-C", str(CHECKOUT), "rev-parse", "HEAD") if _is_checkout() else None
+    changes = _output("git", "-C", str(CHECKOUT), "status", "--porcelain") if commit else None
+    return Environment(
+        utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        system=platform.platform(),
+        python=platform.python_version(),
+        cpu=_cpu_model(),
+        cores=_usable_cores(),
+        load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        versions=_versions(),
+        commit=commit,
+        commit_is_dirty=None if changes is None else bool(changes),
+        gpus=parse_gpus(
+            _output("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader,nounits")
+            or ""
+        ),
+    )
+
+
+def parse_gpus(listing: str) -> tuple[Gpu, ...]:
+    """nvidia-smi's CSV, one GPU a line; a figure that it does not report ("[N/A]") is None."""
+    gpus = []
+    for line in filter(None, listing.splitlines()):
+        name, driver, *figures = (field.strip() for field in line.split(","))
+        gpus.append(Gpu(name, driver, *(_number(figure) for figure in figures)))
+    return tuple(gpus)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _cpu_model() -> str:
+    """The model name; Linux has it in /proc/cpuinfo, on ARM often only in the device tree."""
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    board = Path("/proc/device-tree/model")
+    name = board.read_text(encoding="utf-8").strip("\0\n ") if board.exists() else ""
+    return name or platform.processor() or "unknown"
+
+
+def _usable_cores() -> int:
+    if hasattr(
+        os, "sched_getaffinity"
+    ):  # fewer than os.cpu_count() in a container or under taskset
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _is_checkout() -> bool:
+    """Whether this is our own checkout: installed elsewhere, git would answer for another one."""
+    top = _output("git", "-C", str(CHECKOUT), "rev-parse", "--show-toplevel")
+    return top is not None and Path(top).resolve() == CHECKOUT
+
+
+def _output(*command: str) -> str | None:
+    """What a program prints, or None where it is not installed, fails or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

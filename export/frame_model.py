@@ -1,0 +1,45 @@
+"""A network from frame to mask: uint8 in, uint8 out, everything between them in one graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from runtime.card import Card
+
+
+class FrameModel(nn.Module):
+    """Channel order, normalization, the network, upsampling and argmax around any network.
+
+    network: (N, 3, H, W) float, normalized RGB, to class scores (N, C, H', W') of any size.
+    output_kind: mask, or logits for parity work.
+
+    forward takes (N, H, W, 3) uint8 frames in OpenCV's BGR order and returns masks (N, H, W)
+    uint8, or the scores at the frames' size, (N, C, H, W) float.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    rgb_from_bgr: Tensor
+
+    def __init__(self, network: nn.Module, card: Card, output_kind: str = "mask") -> None:
+        super().__init__()
+        self.network = network
+        self.output_kind = output_kind
+        mean, std = torch.tensor(card.mean), torch.tensor(card.std)
+        # (x / 255 - mean) / std as one subtraction and one product, per channel.
+        self.register_buffer("mean", (255 * mean).reshape(1, 3, 1, 1))
+        self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1))
+        self.register_buffer("rgb_from_bgr", torch.tensor([2, 1, 0]))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        # Cast first: TensorRT allows no other operation on uint8.
+        bgr = frames.to(self.mean.dtype).permute(0, 3, 1, 2)  # (N, 3, H, W)
+        rgb = bgr.index_select(1, self.rgb_from_bgr)
+        scores = self.network((rgb - self.mean) * self.scale)
+        scores = F.interpolate(scores, frames.shape[1:3], mode="bilinear")
+        if self.output_kind == "logits":
+            return scores
+        # By way of float: TensorRT has no cast from ArgMax's int64 to uint8.
+        return scores.argmax(1).to(scores.dtype).to(torch.uint8)

@@ -1,0 +1,132 @@
+"""What a file is, whether it is whole, and whether this machine can run it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from runtime.card import (
+    CARD_KEY,
+    Card,
+    Sidecar,
+    check_hash,
+    read_card,
+    read_sidecar,
+    sidecar_path,
+)
+from runtime.compatibility import check_machine
+from runtime.errors import CardError, DeployError, InputError
+from runtime.files import existing_file
+from runtime.metadata import embedded_metadata
+
+KINDS = MappingProxyType(
+    {".safetensors": "weights", ".onnx": "ONNX file", ".engine": "TensorRT engine"}
+)
+
+Facts = dict[str, str]
+
+
+def inspect_file(path: str | Path, card_file: str | Path | None = None) -> Facts:
+    """The facts about a .safetensors, .onnx or .engine file, by name, in the order to show them.
+
+    card_file: the card of a file that carries none.
+
+    Raises InputError for another file, CardError if its card is malformed or contradicts itself,
+    EngineMismatch if it is not the file that its sidecar describes, InputError if ONNX Runtime
+    cannot load it.
+    """
+    path = existing_file(path)
+    if path.suffix not in KINDS:
+        raise InputError(f"{path} ends in '{path.suffix}'; expected one of {', '.join(KINDS)}")
+    size_mb = path.stat().st_size / 1e6
+    facts = {"kind": f"{KINDS[path.suffix]}, {size_mb:.1f} MB"}
+    sidecar = read_sidecar(path)
+    if CARD_KEY not in embedded_metadata(path) and sidecar is None and card_file is None:
+        return facts | {"card": "none: not one of our files; say what it is with --card FILE"}
+    facts |= _card_facts(read_card(path, card_file))
+    facts["hash"] = _hash_fact(path, sidecar)
+    facts |= _sidecar_facts(sidecar) if sidecar else {}
+    facts["this machine"] = _machine_fact(path, sidecar, card_file)
+    return facts
+
+
+def _card_facts(card: Card) -> Facts:
+    facts = {
+        "network": f"{card.variant}, {card.precision}",
+        "classes": f"{len(card.classes)}: {', '.join(card.classes)}",
+        "input": f"{card.channel_order} "
+        + ("images" if card.input_shape is None else f"frames {_shape(card)}, uint8"),
+        "normalization": f"(x / 255 - {_numbers(card.mean)}) / {_numbers(card.std)}, RGB",
+    }
+    if card.output_kind:
+        facts["output"] = card.output_kind
+    if card.frame_size:
+        facts["other sizes"] = card.resize_policy
+    if card.parents:
+        parents = (f"{role} {sha256[:12]}" for role, sha256 in card.parents.items())
+        facts["made from"] = ", ".join(parents)
+    if card.tools:
+        facts["made with"] = ", ".join(f"{tool} {version}" for tool, version in card.tools.items())
+    if card.license_note:
+        facts["licence"] = card.license_note
+    return facts
+
+
+def _shape(card: Card) -> str:
+    sizes = card.input_shape or ()
+    return " x ".join("any" if size is None else str(size) for size in sizes)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{value:g}' for value in values)})"
+
+
+def _hash_fact(path: Path, sidecar: Sidecar | None) -> str:
+    if sidecar is None:
+        return f"not compared: there is no {sidecar_path(path).name}"
+    check_hash(path)
+    return f"SHA-256 {sidecar.sha256[:12]} matches {sidecar_path(path).name}"
+
+
+def _sidecar_facts(sidecar: Sidecar) -> Facts:
+    facts = {}
+    build = sidecar.build
+    if build:
+        gpus = ", ".join(map(str, build.get("compute_capabilities", []))) or "every GPU it supports"
+        facts["built"] = f"with {build.get('package')} {build.get('version')}, for {gpus}"
+    if sidecar.verification:
+        entries = sidecar.verification.items()
+        shown = [f"{key} {value}" for key, value in entries if isinstance(value, (str, int, float))]
+        facts["verified"] = ", ".join(shown) or "see the sidecar"
+    return facts
+
+
+def _machine_fact(path: Path, sidecar: Sidecar | None, card_file: str | Path | None) -> str:
+    if path.suffix == ".onnx":
+        return _onnx_fact(path, card_file)
+    if path.suffix == ".engine":
+        return _engine_fact(path, sidecar)
+    missing = "" if find_spec("torch") else "; PyTorch is missing: pip install torch"
+    return f"weights are not run here; make a mask file of them: refinenet export{missing}"
+
+
+def _onnx_fact(path: Path, card_file: str | Path | None) -> str:
+    if find_spec("onnxruntime") is None:
+        return "cannot run it: onnxruntime is missing: pip install 'refinenet-deploy[export]'"
+    from runtime.onnx_session import OnnxSession
+
+    with OnnxSession.open(path, card=card_file) as session:
+        return f"can run it: {session.description}"
+
+
+def _engine_fact(path: Path, sidecar: Sidecar | None) -> str:
+    if sidecar is None:
+        return "unknown: only a sidecar says what an engine was built for"
+    try:
+        check_machine(path, sidecar.build)
+    except CardError:
+        raise
+    except DeployError as error:
+        return f"cannot run it: {error}"
+    return "can run it: TensorRT and GPU are those it was built for"

@@ -1,0 +1,194 @@
+"""An ONNX file in ONNX Runtime, behind the same face as an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.card import Card, read_card
+from runtime.errors import DeployError, DeviceError, InputError, MissingPackage
+from runtime.files import existing_file
+from runtime.frames import Frame, check_batch, check_out
+
+try:
+    import onnxruntime
+except ModuleNotFoundError as error:
+    raise MissingPackage("onnxruntime", "export", "running an ONNX file") from error
+
+PROVIDERS = MappingProxyType(
+    {
+        "cpu": "CPUExecutionProvider",
+        "cuda": "CUDAExecutionProvider",
+        "tensorrt": "TensorrtExecutionProvider",
+    }
+)
+TITLES = MappingProxyType({"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT"})
+ERRORS_ONLY, NOTHING = 3, 4  # ONNX Runtime's severities
+ANY_NUMBER = 2**31 - 1
+UINT8 = "tensor(uint8)"
+
+onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+
+
+class OnnxSession:
+    """One ONNX file on one execution provider.
+
+    card: what the file is.
+    input_shape: (N, H, W, 3), None for a free dimension.
+    output_kind: mask, (N, H, W) uint8, or logits, (N, C, H, W) float.
+    batch_limits: the smallest and the largest N.
+    description: such as "ONNX Runtime 1.31.1, CPU".
+    """
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        provider: str = "cpu",
+        threads: int | None = None,
+        *,
+        card: str | Path | None = None,
+        fused_int8: bool = True,
+    ) -> OnnxSession:
+        """Load the file.
+
+        provider: cpu, cuda or tensorrt.
+        threads: of the CPU; by default as many as it has cores.
+        card: the card of a file that carries none.
+        fused_int8: False computes every Q/DQ pair as it stands; the CPU's fused integer kernels
+        round differently from TensorRT's.
+
+        Raises InputError if it is no whole ONNX file of a frame model, CardError without a card,
+        DeviceError if the provider cannot be had.
+        """
+        path = existing_file(path)
+        contents = read_card(path, card)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        if not fused_int8:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        return cls(path, contents, provider, _create(path, provider, options))
+
+    def __init__(self, path: Path, card: Card, provider: str, session: Any) -> None:
+        self._path, self.card, self._session = path, card, session
+        self._input, self._output = _frame_and_result(session, path)
+        self.input_shape = tuple(
+            size if isinstance(size, int) else None for size in self._input.shape
+        )
+        self.output_kind = "mask" if self._output.type == UINT8 else "logits"
+        batch = self.input_shape[0]
+        self.batch_limits = (batch, batch) if batch else (1, ANY_NUMBER)
+        self.description = f"ONNX Runtime {onnxruntime_version()}, {TITLES[provider]}"
+
+    def __call__(self, frames: Frame, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Run one batch.
+
+        frames: (N, H, W, 3) uint8, BGR.
+        out: an array of the result's shape and dtype to write into; a fresh one otherwise.
+
+        Returns the mask, (N, H, W) uint8; from a logits file (N, C, H, W) float.
+        Raises InputError for a shape that the file does not take, DeviceError if ONNX Runtime
+        fails, DeployError after close().
+        """
+        if self._session is None:
+            raise DeployError(f"{self._path.name} was closed; open it again")
+        check_batch(frames)
+        self._check_shape(frames.shape)
+        try:
+            result = self._session.run([self._output.name], {self._input.name: frames})[0]
+        except Exception as error:  # ONNX Runtime's errors have no base of their own
+            raise DeviceError(f"{self._path.name} failed: {_one_line(error)}") from error
+        if out is None:
+            return np.asarray(result)
+        check_out(out, result.shape, result.dtype)
+        np.copyto(out, result)
+        return out
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        expected = zip(shape, self.input_shape, strict=True)
+        if any(wanted is not None and found != wanted for found, wanted in expected):
+            raise InputError(
+                f"frames of shape {shape}; {self._path.name} takes {self.input_shape}. "
+                "Resize the frames, or export with --dynamic"
+            )
+
+    def close(self) -> None:
+        """Free the session; calling this again does nothing."""
+        self._session = None
+
+    def __enter__(self) -> OnnxSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def onnxruntime_version() -> str:
+    """Such as 1.31.1."""
+    return str(onnxruntime.__version__)
+
+
+def compiled_providers() -> list[str]:
+    """Those of PROVIDERS that this onnxruntime has; whether one can start is another question."""
+    compiled = onnxruntime.get_available_providers()
+    return [name for name, provider in PROVIDERS.items() if provider in compiled]
+
+
+def _create(path: Path, provider: str, options: Any) -> Any:
+    if provider not in PROVIDERS:
+        raise InputError(f"provider '{provider}' is unknown; expected {', '.join(PROVIDERS)}")
+    wanted = PROVIDERS[provider]
+    if provider not in compiled_providers():
+        raise DeviceError(
+            f"this onnxruntime has no {wanted}. Install the one that has: "
+            "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        )
+    # Where a provider cannot start, ONNX Runtime logs it at length and takes the CPU instead; we
+    # look at what it took, and say it in one line.
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY if provider == "cpu" else NOTHING)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        raise InputError(
+            f"ONNX Runtime cannot load {path}: {_one_line(error)}. Export or copy it again"
+        ) from error
+    finally:
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    if session.get_providers()[0] != wanted:
+        raise DeviceError(
+            f"{wanted} could not start on this machine: it needs a GPU, CUDA and cuDNN in the "
+            "versions of this onnxruntime. See refinenet doctor, or use --provider cpu"
+        )
+    return session
+
+
+def _frame_and_result(session: Any, path: Path) -> tuple[Any, Any]:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if (
+        len(inputs) != 1
+        or len(outputs) != 1
+        or inputs[0].type != UINT8
+        or len(inputs[0].shape) != 4
+    ):
+        found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
+        raise InputError(
+            f"{path} takes {found} and gives {len(outputs)} results; expected one uint8 frame "
+            "(N, H, W, 3) and one result. Write it with refinenet export"
+        )
+    return inputs[0], outputs[0]
+
+
+def _one_line(error: Exception) -> str:
+    """ONNX Runtime's message without its prefix: [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : …"""
+    return " ".join(str(error).rpartition(" : ")[2].split()).rstrip(".")

@@ -1,0 +1,145 @@
+"""`refinenet benchmark` and `refinenet report` from command line to record and table."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.command_line import benchmark, report
+from benchmarks.record import read_record
+from benchmarks.report import BEGIN, END
+from refinenet import create_model
+from refinenet.__main__ import main
+from refinenet.checkpoints import save_checkpoint
+from runtime.card import read_card
+from runtime.errors import DeviceError, InputError
+
+QUICK = ("--seconds", "0.01", "--rounds", "2", "--quiet")
+
+
+@pytest.fixture
+def weights(tmp_path: Path, model: Path) -> Path:
+    """An untrained network with the tiny model's classes, whose masks are others."""
+    path = tmp_path / "tiny.safetensors"
+    card = replace(read_card(model), channel_order="RGB", input_shape=None, output_kind=None)
+    save_checkpoint(path, create_model("lw-mobilenetv2", 3), card)
+    return path
+
+
+def test_a_model_is_measured_recorded_and_shown(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "record.json"
+    assert benchmark([str(model), "--images", str(photos), "--json", str(file), *QUICK]) == 0
+    record = read_record(file)
+    (result,) = record.results
+    assert (result.name, result.precision) == ("ONNX Runtime CPU", "fp32")
+    assert result.measurement is not None
+    assert len(result.measurement.rounds) == 2
+    assert all(len(entry.latencies_ms) >= 10 for entry in result.measurement.rounds)
+    assert record.conditions.images == ("a.png", "b.png", "c.png")
+    assert f"benchmark {model} --images" in record.command
+    assert "| ONNX Runtime CPU | fp32 |" in capsys.readouterr().out
+
+
+def test_masks_that_differ_from_pytorchs_agree_on_less_than_all_pixels(
+    model: Path, weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "record.json"
+    arguments = (str(model), "--weights", str(weights), "--images", str(photos))
+    assert benchmark([*arguments, "--json", str(file), *QUICK]) == 0
+    torch, channels_last, onnx = (result.measurement for result in read_record(file).results)
+    assert torch is not None
+    assert torch.agreement is None  # it is the reference
+    assert channels_last is not None
+    assert channels_last.agreement is not None
+    assert channels_last.agreement.share > 0.99
+    assert onnx is not None
+    assert onnx.agreement is not None
+    assert onnx.agreement.share < 0.9
+    assert onnx.agreement.pixels == 3 * 24 * 32
+
+
+def test_an_engine_that_cannot_run_here_keeps_its_row_and_its_reason(
+    model: Path, engine: Path, photos: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "record.json"
+    arguments = (str(model), str(engine), "--images", str(photos))
+    assert benchmark([*arguments, "--json", str(file), *QUICK]) == 0
+    ran, not_run = read_record(file).results
+    assert ran.measurement is not None
+    assert (not_run.name, not_run.precision) == ("TensorRT-RTX", "fp16")
+    assert not_run.measurement is None
+    assert not_run.not_run
+
+
+def test_where_nothing_can_run_the_record_is_written_and_the_command_fails(
+    engine: Path, photos: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "record.json"
+    with pytest.raises(DeviceError, match="none of the 1 models"):
+        benchmark([str(engine), "--images", str(photos), "--json", str(file), *QUICK])
+    assert read_record(file).results[0].not_run
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ((), "--images"),
+        (("--images", "missing.jpg"), "does not exist"),
+        (("--images", "{photos}", "--against", "torch"), "--weights"),
+        (("--images", "{photos}", "--seconds", "0"), "seconds above zero"),
+        (("--images", "{photos}", "--scenario", "server"), "single"),
+        (("--images", "{photos}", "--weights", "no-such-weights"), "does not exist"),
+        (("--images", "{photos}", "--json", "{photos}"), "is a folder"),
+        (("--images", "{photos}", "--size", "48x64"), "24x32; expected 48x64"),
+        (("--data", "{photos}"), "does not exist"),
+    ],
+)
+def test_wrong_input_is_one_clear_error(
+    model: Path, photos: Path, extra: tuple[str, ...], message: str
+) -> None:
+    filled = [word.format(photos=photos) for word in extra]
+    with pytest.raises(InputError, match=message):
+        benchmark([str(model), *filled, *QUICK])
+
+
+def test_a_truncated_model_is_one_clear_error(model: Path, photos: Path) -> None:
+    model.write_bytes(model.read_bytes()[:-40])
+    with pytest.raises(InputError):
+        benchmark([str(model), "--images", str(photos), *QUICK])
+
+
+def test_a_record_becomes_a_table_in_a_document(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, readme = tmp_path / "record.json", tmp_path / "README.md"
+    benchmark([str(model), "--images", str(photos), "--json", str(file), *QUICK])
+    printed = capsys.readouterr().out.strip()
+    readme.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    assert report([str(file), "--markdown", str(readme)]) == 0
+    assert readme.read_text(encoding="utf-8") == f"{BEGIN}\n{printed}\n{END}\n"
+    capsys.readouterr()
+    assert report([str(file)]) == 0
+    assert capsys.readouterr().out.strip() == printed
+
+
+def test_a_malformed_record_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("{}", encoding="utf-8")
+    assert main(["report", str(path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_and_report_import_no_torch() -> None:
+    program = (
+        "import sys; from benchmarks.command_line import _benchmark_parser, report\n"
+        "import benchmarks.report, benchmarks.record\n"
+        "_benchmark_parser().format_help()\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'onnxruntime', 'cv2')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
