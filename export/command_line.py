@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime.arguments import DONE, Parser, choices, positive, size
 from runtime.errors import CheckFailed, InputError
 from runtime.files import existing_file, output_folder
+
+if TYPE_CHECKING:
+    from export.calibration import Ranges
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -26,6 +30,7 @@ class ExportOptions:
     precisions: tuple[str, ...]
     calibration: Path | None
     percentile: float
+    save_ranges: Path | None
     output_kind: str
     resize: str
     quiet: bool
@@ -58,7 +63,11 @@ def export(arguments: Sequence[str]) -> int:
         "--calibration",
         type=Path,
         metavar="IMAGES",
-        help="images to measure INT8 ranges on; the ranges that ship with the weights by default",
+        help="images to measure INT8 ranges on, or a .json of --save-ranges; the ranges that ship "
+        "with the weights by default",
+    )
+    parser.add_argument(
+        "--save-ranges", type=Path, metavar="FILE", help="keep the measured ranges as JSON"
     )
     parser.add_argument(
         "--percentile",
@@ -77,32 +86,18 @@ def export(arguments: Sequence[str]) -> int:
 
 
 def _export(options: ExportOptions) -> int:
-    from export.calibration import Ranges, collect_ranges, load_ranges, shipped_ranges
+    from export.calibration import save_ranges
     from export.to_fp16 import to_fp16
     from export.to_int8 import to_int8
     from export.to_onnx import OnnxOptions, logits_bytes, to_onnx
     from refinenet.checkpoints import weights_path
     from runtime.card import read_card
-    from runtime.frames import images_of
 
     weights = weights_path(options.weights)
     folder = output_folder(options.output)
     name = options.name or weights.name.split(".")[0]
-
-    def ranges_for(fp32: Path) -> Ranges:
-        if options.calibration is None:
-            return load_ranges(shipped_ranges(weights))
-        return collect_ranges(fp32, calibration_images, options.percentile, options.quiet)
-
-    # Asked for before the work starts, so that a wrong path does not cost the export.
-    calibration_images = images_of(options.calibration) if options.calibration else []
-    if "int8" in options.precisions and not options.calibration:
-        if not shipped_ranges(weights).is_file():
-            raise InputError(
-                f"INT8 needs activation ranges, and none ship with {weights.name}; give "
-                "--calibration IMAGES, or leave int8 out: --precision fp32,fp16"
-            )
-        load_ranges(shipped_ranges(weights))
+    # Looked at before the work starts, so that a wrong path does not cost the export.
+    ranges_for = _ranges(weights, options) if "int8" in options.precisions else None
     onnx_options = OnnxOptions(
         options.size, options.batch, options.dynamic, options.output_kind, options.resize
     )
@@ -116,9 +111,32 @@ def _export(options: ExportOptions) -> int:
         )
     if "fp16" in options.precisions:
         _print_file(to_fp16(fp32, folder / f"{name}.fp16.onnx"))
-    if "int8" in options.precisions:
-        _print_file(to_int8(fp32, folder / f"{name}.int8.onnx", ranges_for(fp32)))
+    if ranges_for is not None:
+        ranges = ranges_for(fp32)
+        if options.save_ranges is not None:
+            save_ranges(ranges, options.save_ranges)
+        _print_file(to_int8(fp32, folder / f"{name}.int8.onnx", ranges))
     return DONE
+
+
+def _ranges(weights: Path, options: ExportOptions) -> Callable[[Path], Ranges]:
+    """Where the INT8 ranges of an FP32 file will come from; InputError if from nowhere."""
+    from export.calibration import collect_ranges, load_ranges, shipped_ranges
+    from refinenet.checkpoints import load_checkpoint
+    from runtime.frames import images_of
+
+    source = options.calibration or shipped_ranges(weights)
+    if options.calibration is None and not source.is_file():
+        load_checkpoint(weights)  # weights that cannot be read are the first thing to say
+        raise InputError(
+            f"INT8 needs activation ranges, and none ship with {weights.name}; give "
+            "--calibration IMAGES, or leave int8 out: --precision fp32,fp16"
+        )
+    if source.suffix == ".json":
+        ranges = load_ranges(source)
+        return lambda _: ranges
+    images = images_of(source)
+    return lambda fp32: collect_ranges(fp32, images, options.percentile, options.quiet)
 
 
 LARGE_SCORES = 2**30  # bytes

@@ -31,9 +31,8 @@ def augment(
     scale = float(np.exp(rng.uniform(*np.log(options.scales))))
     frame = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale), np.uint8)
     height, width = frame.shape[:2]
-    label = np.asarray(
-        cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
-    )
+    # EXACT: plain INTER_NEAREST samples half a pixel off from the frame's bilinear grid.
+    label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     frame, label = _random_crop(frame, label, ignore_id, options.crop, rng)
     if rng.random() < 0.5:
         frame, label = frame[:, ::-1], label[:, ::-1]

@@ -37,6 +37,7 @@ def train(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--validate-every", type=positive, default=1, metavar="EPOCHS", help="(default: 1)"
     )
+    parser.add_argument("--half", action="store_true", help="store the best weights as float16")
     _add_recipe(parser)
     given = vars(parser.parse_args(arguments))
     options = TrainOptions(recipe=_recipe(given), **given)

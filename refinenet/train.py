@@ -45,7 +45,7 @@ class Recipe:
     ema: decay of the averaged weights, which are the ones that are kept; 0 for none.
     """
 
-    epochs: int = 24
+    epochs: int = 26
     batch: int = 8
     optimizer: Literal["adamw", "sgd"] = "adamw"
     backbone_lr: float = 3e-4
@@ -53,7 +53,7 @@ class Recipe:
     weight_decay: float = 1e-2
     schedule: Literal["poly", "step"] = "poly"
     warmup: float = 0.03
-    class_weights: Literal["none", "sqrt"] = "none"
+    class_weights: Literal["none", "sqrt"] = "sqrt"
     ema: float = 0.99
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -61,7 +61,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What to train, on what, and where to. See the command's help."""
+    """What to train, on what, and where to.
+
+    backbone_weights: ImageNet weights to start from. weights: whole weights to fine-tune instead.
+    half: store the best weights as float16.
+    """
 
     variant: str
     data: Path
@@ -74,6 +78,7 @@ class TrainOptions:
     workers: int = 1
     device: str = "cpu"
     validate_every: int = 1
+    half: bool = False
     quiet: bool = False
 
 
@@ -179,8 +184,9 @@ def train(options: TrainOptions) -> Path:
                 row |= validate(run, val_images, options)
                 if row["val_miou"] > run.best_miou:
                     run.best_miou = row["val_miou"]
-                    averaged = run.averaged.module
-                    save_checkpoint(best_path, averaged, described(card, options, row))
+                    dtype = torch.float16 if options.half else torch.float32
+                    kept = described(card, options, row)
+                    save_checkpoint(best_path, run.averaged.module, kept, dtype)
             run.save(state_path)
             append_log(folder / "log.csv", row)
             bar.set_postfix(row)

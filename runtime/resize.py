@@ -37,7 +37,9 @@ def restore(mask: Mask, frame_size: tuple[int, int], card: Card) -> Mask:
         top, left, height, width = _letterbox(frame_size, mask.shape[:2])
         mask = mask[top : top + height, left : left + width]
     height, width = frame_size
-    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    # EXACT: plain INTER_NEAREST samples half a pixel off from where the frame was resized.
+    restored = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(restored, np.uint8)
 
 
 def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
