@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-TRAIN = ["torch>=2.9", "safetensors>=0.5", "pillow>=10"]
+TRAIN = ["torch>=2.9", "safetensors>=0.5", "pillow>=10", "pyyaml>=6"]
 EXPORT = [*TRAIN, "onnx>=1.19", "onnxscript>=0.5", "onnxruntime-gpu>=1.23"]
 
 setup(
@@ -20,6 +20,7 @@ setup(
     install_requires=["numpy>=1.26", "opencv-python-headless>=4.8", "tqdm>=4.66"],
     extras_require={
         "train": TRAIN,
+        "tensorboard": ["tensorboard>=2.17"],
         "export": EXPORT,
         "rtx": ["tensorrt-rtx-cu13>=1.7,<1.8"],
         "tensorrt": ["tensorrt>=10.3,<12"],

@@ -82,7 +82,7 @@ def _benchmark_parser() -> Parser:
     add("--against", type=choices("torch"), help="compare with torch (default with --weights)")
     add("--size", type=size, help="HEIGHTxWIDTH of the frames, for models that take any")
     add("--data", type=Path, help="folder of a labelled data set, for mIoU")
-    add("--dataset", default="camvid", help="its layout: camvid or voc (default: camvid)")
+    add("--dataset", default="camvid", help="see docs/datasets.md (default: camvid)")
     add("--split", default="val", help="its split (default: val)")
     add("--scenario", choices=("single",), default="single", help="one frame at a time")
     add("--threads", type=positive, help="of every CPU backend (default: each library's own)")

@@ -32,11 +32,13 @@ SAMPLES_PER_TENSOR = 2**16
 class Ranges:
     """Symmetric ranges: an activation lies in [-limit, limit].
 
-    limits: by the name of the convolution's weight. method: max or percentile-P. image_count and
-    images_sha256: what they were measured on (the hash of the images' hashes, in order).
+    limits: by the name of the convolution's weight. method: max or percentile-P. images: the folder
+    that they were measured on, by name. image_count and images_sha256: which of its images (the
+    hash of the images' hashes, in order).
     """
 
     method: str
+    images: str
     image_count: int
     images_sha256: str
     limits: Mapping[str, float]
@@ -55,6 +57,8 @@ def collect_ranges(
     """
     if not 50 < percentile <= 100:
         raise InputError(f"percentile {percentile}; expected above 50, up to 100")
+    if not images:
+        raise InputError("no images to calibrate on; give a folder that holds some")
     fp32_path = existing_file(fp32_path)
     card = read_card(fp32_path)
     model = onnx.load(fp32_path)
@@ -69,6 +73,7 @@ def collect_ranges(
     combine = np.max if percentile == 100 else np.mean
     return Ranges(
         method="max" if percentile == 100 else f"percentile-{percentile:g}",
+        images="/".join(images[0].absolute().parts[-4:-1]),
         image_count=len(images),
         images_sha256=_hash_of_files(images),
         limits={weight: float(combine(limits[tensor])) for weight, tensor in inputs.items()},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.arguments import DONE, Parser, choices, positive, size
 from runtime.errors import CheckFailed, InputError
@@ -239,11 +240,13 @@ def verify(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--require-engine", action="store_true", help="fail if an engine cannot run here"
     )
-    return _verify(parser.parse_args(arguments))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    given = vars(parser.parse_args(arguments))
+    return _verify(given.pop("json"), shlex.join(("refinenet", "verify", *arguments)), given)
 
 
-def _verify(arguments: argparse.Namespace) -> int:
-    from export.verify import FAILED, NOT_RUN, StageResult, VerifyOptions, verify
+def _verify(json_file: Path | None, command: str, given: dict[str, Any]) -> int:
+    from export.verify import FAILED, NOT_RUN, StageResult, VerifyOptions, save_results, verify
 
     def line(row: StageResult) -> str:
         measures = row.measures
@@ -254,7 +257,9 @@ def _verify(arguments: argparse.Namespace) -> int:
             f"{_share(measures.get('miou')):>7}  {row.status}"
         )
 
-    results = verify(VerifyOptions(**vars(arguments)))
+    results = verify(VerifyOptions(**given))
+    if json_file is not None:
+        save_results(results, json_file, command)
     print("stage      against     pixels   border   scores    mIoU  result")
     for row in results:
         print(line(row) + (f": {row.reason}" if row.status == FAILED else ""))

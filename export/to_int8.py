@@ -54,6 +54,7 @@ def to_int8(fp32_path: Path, output: Path, ranges: Ranges) -> Path:
     quantize(model, layers, ranges)
     calibration = {
         "method": ranges.method,
+        "images": ranges.images,
         "image_count": ranges.image_count,
         "images_sha256": ranges.images_sha256,
         "quantized_convolutions": len(layers),
@@ -150,6 +151,10 @@ def _weight_pair(graph: onnx.GraphProto, weight: onnx.TensorProto) -> onnx.NodeP
 
 
 def _scale(limit: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The step size, rounded to FP16 first, which is what it will be stored as."""
+    """The step size, as FP16 stores it, rounded up: rounded down, the largest value would be
+    clipped, by several steps where FP16 is subnormal."""
     scale = np.maximum(np.asarray(limit, np.float32) / INT8_MAX, SMALLEST_SCALE)
-    return np.asarray(scale.astype(np.float16), np.float32)
+    with np.errstate(over="ignore"):  # half() refuses a scale beyond FP16
+        nearest = scale.astype(np.float16)
+        above = np.nextafter(nearest, np.float16(np.inf))
+    return np.asarray(np.where(nearest < scale, above, nearest), np.float32)

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 from torch.export import Dim
 
 from export.frame_model import FrameModel
 from refinenet.checkpoints import load_checkpoint, weights_path
 from runtime.card import CARD_KEY, Card, write_sidecar
+from runtime.errors import InputError
 from runtime.files import sha256_of, written_whole
 
 OPSET = 19  # the first whose QuantizeLinear takes FP16 scales
@@ -42,10 +44,11 @@ def to_onnx(weights: str | Path, output: Path, options: OnnxOptions) -> Path:
     output: the ONNX file. Its input `frames` is (N, H, W, 3) uint8 BGR, its output `masks`
     (N, H, W) uint8, or `logits` (N, C, H, W) float32.
 
-    Raises InputError or CheckpointError for weights that cannot be read.
+    Raises InputError or CheckpointError for weights that cannot be read or are not finite.
     """
     weights = weights_path(weights)
     network, card = load_checkpoint(weights)
+    _check_finite(network, weights)
     height, width = options.size
     card = replace(
         card,
@@ -62,6 +65,15 @@ def to_onnx(weights: str | Path, output: Path, options: OnnxOptions) -> Path:
     model = exported(FrameModel(network, card, options.output_kind).eval(), options)
     save(model, output, card)
     return output
+
+
+def _check_finite(network: nn.Module, weights: Path) -> None:
+    for name, values in network.state_dict().items():
+        if not torch.isfinite(values).all():
+            raise InputError(
+                f"{weights}: {name} is not finite: the training that wrote it diverged. "
+                "Export an earlier checkpoint"
+            )
 
 
 def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:

@@ -6,8 +6,10 @@ integer kernels off: otherwise a CPU proves nothing about either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -26,9 +28,9 @@ from export.to_onnx import INPUT, LOGITS
 from refinenet.checkpoints import load_checkpoint, weights_path
 from refinenet.datasets import open_dataset
 from refinenet.metrics import ConfusionMatrix
-from runtime.card import Card, read_card, write_verification
+from runtime.card import Card, check_hash, read_card, write_verification
 from runtime.errors import DeployError, InputError
-from runtime.files import existing_folder, sha256_of
+from runtime.files import existing_folder, sha256_of, written_whole
 from runtime.frames import Frame, Mask, images_of, read_frame
 from runtime.resize import fit, restore
 
@@ -88,6 +90,10 @@ class StageResult:
     measures: dict[str, Any]
 
 
+# Reads an image and, where there is one, its label.
+Sample = Callable[[], tuple[Frame, Mask | None]]
+
+
 class Stage(Protocol):
     """Frames, (N, H, W, 3) uint8, to what the stage makes of the first of them."""
 
@@ -144,6 +150,7 @@ def verify(options: VerifyOptions) -> list[StageResult]:
     files = stage_files(existing_folder(options.folder), sha256_of(weights))
     network, _ = load_checkpoint(weights)
     card = read_card(files[0])
+    samples = _samples(options)
     stages: dict[str, Stage] = {"pytorch": TorchStage(network, card)}
     not_run: dict[str, str] = {}
     for path in files:
@@ -152,8 +159,8 @@ def verify(options: VerifyOptions) -> list[StageResult]:
         except DeployError as error:
             if path.suffix != ".engine":
                 raise
-            not_run[_name(path)] = str(error)
-    measured = _measure(stages, card, options)
+            not_run[_name(path)] = str(error).replace(path.name, "the engine")
+    measured = _measure(stages, card, samples, options)
     results = [_judge(path, card, measured, not_run, options) for path in files]
     for path, result in zip(files, results, strict=True):
         record = {"status": result.status, "against": result.against, "reason": result.reason}
@@ -161,10 +168,18 @@ def verify(options: VerifyOptions) -> list[StageResult]:
     return results
 
 
+def save_results(results: Sequence[StageResult], path: Path, command: str) -> None:
+    """Write the results as JSON, with the command that repeats them."""
+    record = {"command": command, "stages": [asdict(result) for result in results]}
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
 def stage_files(folder: Path, weights_hash: str) -> list[Path]:
     """The exports of these weights in the folder, in the order of the path.
 
-    Raises InputError if there is none, or if one was made from another FP32 file.
+    Raises InputError if there is none, or if one was made from another file than the one beside it;
+    EngineMismatch if an engine is not the file that its sidecar describes.
     """
     for fp32 in sorted(folder.glob("*.fp32.onnx")):
         if read_card(fp32).parents.get("weights") == weights_hash:
@@ -181,9 +196,12 @@ def stage_files(folder: Path, weights_hash: str) -> list[Path]:
     for path in onnx_files[1:]:
         if read_card(path).parents.get("fp32.onnx") != fp32_hash:
             raise InputError(f"{path} was not made from {fp32.name} beside it; export again")
-    engines = [
-        engine for path in onnx_files for engine in sorted(folder.glob(f"{path.stem}.*.engine"))
-    ]
+    engines = []
+    for path in onnx_files:
+        for engine in sorted(folder.glob(f"{path.stem}.*.engine")):
+            if check_hash(engine).card.parents.get("onnx") != sha256_of(path):
+                raise InputError(f"{engine} was not built from {path.name} beside it; build again")
+            engines.append(engine)
     return onnx_files + engines
 
 
@@ -207,7 +225,9 @@ class _Measured:
     images: int
 
 
-def _measure(stages: dict[str, Stage], card: Card, options: VerifyOptions) -> _Measured:
+def _measure(
+    stages: dict[str, Stage], card: Card, samples: Sequence[Sample], options: VerifyOptions
+) -> _Measured:
     num_classes = len(card.classes)
     measured = _Measured(
         {name: Agreement(num_classes) for name in stages if name != "pytorch"},
@@ -215,7 +235,9 @@ def _measure(stages: dict[str, Stage], card: Card, options: VerifyOptions) -> _M
         0,
     )
     batch = (card.input_shape or (1,))[0] or 1
-    for frame, label in _frames(options):
+    disable = options.quiet or None  # None: shown on a terminal only
+    for read in tqdm(samples, desc="verify", unit="image", disable=disable):
+        frame, label = read()
         frames = np.repeat(fit(frame, card)[None], batch, axis=0)
         outputs = {name: stage(frames) for name, stage in stages.items()}
         for name, agreement in measured.agreement.items():
@@ -227,19 +249,19 @@ def _measure(stages: dict[str, Stage], card: Card, options: VerifyOptions) -> _M
     return measured
 
 
-def _frames(options: VerifyOptions) -> Iterator[tuple[Frame, Mask | None]]:
-    disable = options.quiet or None  # None: shown on a terminal only
+def _samples(options: VerifyOptions) -> list[Sample]:
+    """The images to compare on, not read yet, so that wrong paths are found before the work."""
     if options.data is not None:
         labelled = open_dataset(options.dataset, options.data, options.split)
         chosen = range(len(labelled))[: options.limit]
-        for index in tqdm(chosen, desc="verify", unit="image", disable=disable):
-            yield labelled.read(index)
-        return
+        return [partial(labelled.read, index) for index in chosen]
     if options.images is None:
         raise InputError("no images to compare on; give --images, or --data with labels")
-    paths = images_of(options.images)[: options.limit]
-    for path in tqdm(paths, desc="verify", unit="image", disable=disable):
-        yield read_frame(path), None
+    return [partial(_unlabelled, path) for path in images_of(options.images)[: options.limit]]
+
+
+def _unlabelled(path: Path) -> tuple[Frame, Mask | None]:
+    return read_frame(path), None
 
 
 def _judge(
@@ -259,7 +281,7 @@ def _judge(
     if measured.against_labels:
         iou = {stage: matrix.mean_iou for stage, matrix in measured.against_labels.items()}
         loss = 100 * (iou[_before(name)] - iou[name])
-        measures |= {"miou": iou[name], "miou_loss_points": loss}
+        measures |= {"miou": iou[name], "miou_of_pytorch": iou["pytorch"], "miou_loss_points": loss}
         if loss > gate.miou_loss:
             problems.append(f"loses {loss:.2f} points of mIoU (at most {gate.miou_loss})")
     status = FAILED if problems else PASSED

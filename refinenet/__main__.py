@@ -28,8 +28,10 @@ REFINENET, EXPORT, RUNTIME, BENCHMARKS = (
 
 COMMANDS = MappingProxyType(
     {
+        "data": SubCommand(REFINENET, "train", "check: faults and classes of labelled images"),
         "train": SubCommand(REFINENET, "train", "train a network on labelled images"),
         "evaluate": SubCommand(REFINENET, "export", "IoU per class of weights, ONNX, engines"),
+        "convert": SubCommand(REFINENET, "export", "any checkpoint to .safetensors with a card"),
         "export": SubCommand(EXPORT, "export", "weights to ONNX: fp32, fp16, int8"),
         "build": SubCommand(EXPORT, "rtx", "ONNX to TensorRT engines"),
         "verify": SubCommand(EXPORT, "export", "every stage against the one before it"),

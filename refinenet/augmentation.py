@@ -10,17 +10,30 @@ import torch
 from torch import Tensor
 
 from runtime.card import IMAGENET_MEAN, IMAGENET_STD
+from runtime.errors import InputError
 from runtime.frames import Frame, Mask
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """crop: side of the square crop, pixels. scales: range of the random scale. colour: largest
-    relative change of brightness, contrast and saturation."""
+    """crop: side of the square crop, pixels. scales: range of the random scale. shorter_side: the
+    least that it may leave of the image's shorter side, pixels; 0 for no such limit. flip: how
+    often the sample is mirrored, 0 to 1. colour: largest relative change of brightness, contrast
+    and saturation."""
 
     crop: int = 320
     scales: tuple[float, float] = (0.5, 2.0)
+    shorter_side: int = 0
+    flip: float = 0.5
     colour: float = 0.3
+
+    def __post_init__(self) -> None:
+        low, high = self.scales
+        if not 0.1 <= low <= high <= 10:
+            raise InputError(f"scales {low} to {high}; expected a range within 0.1 to 10")
+        for name in ("flip", "colour"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected 0 to 1")
 
 
 def augment(
@@ -29,12 +42,13 @@ def augment(
     """A random square cut-out, (crop, crop, 3) and (crop, crop); what lies outside the image has
     the mean colour and the ignore id."""
     scale = float(np.exp(rng.uniform(*np.log(options.scales))))
+    scale = max(scale, options.shorter_side / min(label.shape))
     frame = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale), np.uint8)
     height, width = frame.shape[:2]
     # EXACT: plain INTER_NEAREST samples half a pixel off from the frame's bilinear grid.
     label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     frame, label = _random_crop(frame, label, ignore_id, options.crop, rng)
-    if rng.random() < 0.5:
+    if rng.random() < options.flip:
         frame, label = frame[:, ::-1], label[:, ::-1]
     return _jitter(frame, options.colour, rng), np.ascontiguousarray(label)
 

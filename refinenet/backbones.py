@@ -1,7 +1,7 @@
 """The image classifiers that RefineNet refines: ResNet and MobileNetV2.
 
-A backbone returns its features by level, finest first, at strides 4, 8, 16 and 32; a level is a
-tuple because MobileNetV2 is tapped twice at the two coarse ones. Odd sizes round up.
+A backbone returns its features, finest first, at strides 4, 8, 16 and 32; MobileNetV2 is tapped
+twice at the two coarse ones. Odd sizes round up.
 
 Batch norm keeps its ImageNet statistics throughout: batches of crops are too small to estimate
 better ones, and the published weights were trained so.
@@ -9,20 +9,21 @@ better ones, and the published weights were trained so.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-Features = tuple[tuple[Tensor, ...], ...]
+Features = tuple[Tensor, ...]
 
 
 class Backbone(nn.Module):
     """A feature extractor whose batch norm statistics stay frozen, in training mode too.
 
-    level_channels: the channels of every tap, by level, finest first.
+    feature_channels: the channels of every feature, finest first.
     """
 
-    level_channels: tuple[tuple[int, ...], ...]
+    feature_channels: tuple[int, ...]
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -69,7 +70,7 @@ class ResNet(Backbone):
     blocks: the number of bottlenecks in each of the four stages.
     """
 
-    level_channels = ((256,), (512,), (1024,), (2048,))
+    feature_channels = (256, 512, 1024, 2048)
 
     def __init__(self, blocks: tuple[int, int, int, int]) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class ResNet(Backbone):
         x8 = self.layer2(x4)  # (N, 512, H/8, W/8)
         x16 = self.layer3(x8)  # (N, 1024, H/16, W/16)
         x32 = self.layer4(x16)  # (N, 2048, H/32, W/32)
-        return (x4,), (x8,), (x16,), (x32,)
+        return x4, x8, x16, x32
 
 
 def _resnet_stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
@@ -138,7 +139,7 @@ class MobileNetV2(Backbone):
         Stage(6, 160, 3, 2),
         Stage(6, 320, 1, 1),
     )
-    level_channels = ((24,), (32,), (96, 64), (320, 160))
+    feature_channels = (24, 32, 96, 64, 320, 160)
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +157,37 @@ class MobileNetV2(Backbone):
             x = stage(x)
             taps.append(x)
         _, x4, x8, x16a, x16b, x32a, x32b = taps
-        return (x4,), (x8,), (x16b, x16a), (x32b, x32a)
+        return x4, x8, x16b, x16a, x32b, x32a
+
+
+class TwoScale(Backbone):
+    """Two backbones of one kind with weights of their own, on the image at 1.2 and at 0.6 of its
+    size (Lin et al., CVPR 2017, "4-cascaded RefineNet with 2-scale ResNet").
+
+    The features of both lie side by side, level by level, that of the larger image first.
+    """
+
+    def __init__(self, large: Backbone, small: Backbone) -> None:
+        super().__init__()
+        self.large = large
+        self.small = small
+        self.feature_channels = _interleaved(large.feature_channels, small.feature_channels)
+
+    def forward(self, image: Tensor) -> Features:
+        return _interleaved(self.large(_resized(image, 12)), self.small(_resized(image, 6)))
+
+
+_T = TypeVar("_T")
+
+
+def _interleaved(large: tuple[_T, ...], small: tuple[_T, ...]) -> tuple[_T, ...]:
+    return tuple(entry for pair in zip(large, small, strict=True) for entry in pair)
+
+
+def _resized(image: Tensor, tenths: int) -> Tensor:
+    """The image at so many tenths of its size, rounded up: whole numbers, for the exporter."""
+    size = [(tenths * side + 9) // 10 for side in image.shape[-2:]]
+    return F.interpolate(image, size, mode="bilinear")
 
 
 def _mobilenet_stage(in_channels: int, stage: Stage) -> nn.Sequential:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,21 +53,45 @@ class MultiResolutionFusion(nn.Module):
         return total
 
 
+POOL_CONV, CONV_POOL = "pool-conv", "conv-pool"
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """The links of a chained residual pooling.
+
+    order: pool-conv as in the paper and the PyTorch weights, or conv-pool, the authors' "improved"
+    pooling, which their later weights (NYUDv2, Person-Part, Context, SUN-RGBD, ADE20K) use.
+    links: 4 in the published code and weights; figure 3d shows 2.
+    """
+
+    order: str = POOL_CONV
+    links: int = 4
+
+
+PUBLISHED_POOLING = Pooling()
+
+
 class ChainedResidualPooling(nn.Module):
     """One ReLU, then links of 5x5 max pooling and a convolution, each feeding the next; the sum of
     all their outputs and the input (figure 3d)."""
 
-    def __init__(self, channels: int, kernel_size: int, links: int, activation: nn.Module) -> None:
+    def __init__(
+        self, channels: int, kernel_size: int, pooling: Pooling, activation: nn.Module
+    ) -> None:
         super().__init__()
+        self.order = pooling.order
         self.activation = activation
         self.pool = nn.MaxPool2d(5, stride=1, padding=2)
-        self.convs = nn.ModuleList(conv(channels, channels, kernel_size) for _ in range(links))
+        self.convs = nn.ModuleList(
+            conv(channels, channels, kernel_size) for _ in range(pooling.links)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         total: Tensor = self.activation(x)
         link = total
         for conv in self.convs:
-            link = conv(self.pool(link))
+            link = conv(self.pool(link)) if self.order == POOL_CONV else self.pool(conv(link))
             total = total + link
         return total
 
@@ -88,7 +113,7 @@ class RefineNetBlock(nn.Module):
         *,
         kernel_size: int = 3,
         residual_units: bool = True,
-        links: int = 4,
+        pooling: Pooling = PUBLISHED_POOLING,
         activation: type[nn.ReLU] | type[nn.ReLU6] = nn.ReLU,
     ) -> None:
         super().__init__()
@@ -103,7 +128,7 @@ class RefineNetBlock(nn.Module):
             if len(path_channels) > 1
             else nn.Identity()
         )
-        self.pool = ChainedResidualPooling(channels, kernel_size, links, activation())
+        self.pool = ChainedResidualPooling(channels, kernel_size, pooling, activation())
         self.output = ResidualConvUnit(channels) if residual_units else nn.Identity()
 
     def forward(self, *paths: Tensor) -> Tensor:

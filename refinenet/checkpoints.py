@@ -9,23 +9,30 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.serialization import safe_globals
 
+from refinenet.backbones import MobileNetV2, ResNet
 from refinenet.datasets import VOC, voc_palette
-from refinenet.published_keys import (
-    TORCHVISION_MOBILENET,
-    Weights,
-    recognize,
-    renamed,
-)
+from refinenet.published_keys import TORCHVISION_MOBILENET, Weights, renamed
+from refinenet.recognition import nearest_variant, recognize
 from refinenet.variants import create_model
 from runtime.card import CARD_KEY, Card, read_card
-from runtime.errors import CheckpointError
+from runtime.errors import CheckpointError, InputError
 from runtime.files import existing_file, written_whole
 
+# DrSleep's training keeps its best mIoU, a NumPy scalar, beside the weights. NumPy 1 pickles it
+# under the first name, NumPy 2 under the second.
+_scalar = np.float64(0).__reduce__()[0]
+NUMPY_SCALARS: list[Any] = [
+    (_scalar, "numpy.core.multiarray.scalar"),
+    (_scalar, "numpy._core.multiarray.scalar"),
+    *(np.dtype, *(type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8"))),
+]
 SHIPPED_FOLDER = Path(__file__).parent / "weights"
 
 
@@ -51,9 +58,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Card]:
         weights = read_weights(path)
         variant, num_classes = card.variant, len(card.classes)
     else:
-        weights = read_weights(path)
-        variant, num_classes, rename = recognize(weights, path)
-        weights = renamed(weights, rename)
+        variant, num_classes, weights = recognize(read_weights(path), path)
         card = published_card(variant, num_classes)
     model = create_model(variant, num_classes)
     fill(model, weights, f"{path} ({variant}, {num_classes} classes)")
@@ -71,12 +76,19 @@ def weights_path(path: str | Path) -> Path:
 def save_checkpoint(
     path: Path, model: nn.Module, card: Card, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a network's weights, floating-point values as `dtype`, with the card in the header."""
+    """Write a network's weights, floating-point values as `dtype`, with the card in the header.
+
+    Raises InputError if a value is too large for the dtype.
+    """
+    state = model.state_dict()
     weights = {
         key: (value.to(dtype) if value.is_floating_point() else value).contiguous()
-        for key, value in model.state_dict().items()
+        for key, value in state.items()
         if not key.endswith("num_batches_tracked")
     }
+    for key, value in weights.items():
+        if value.isinf().any() and state[key].isfinite().all():
+            raise InputError(f"{key} holds values too large for {dtype}; keep them as float32")
     with written_whole(path) as temporary:
         save_file(weights, temporary, metadata={CARD_KEY: card.to_json()})
 
@@ -95,17 +107,7 @@ def read_weights(path: Path) -> Weights:
             raise CheckpointError(
                 f"{path} is not a whole safetensors file ({error}); copy or write it again"
             ) from error
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is not a plain PyTorch checkpoint: it holds something other than tensors, "
-            "which may be code and was not run, or is no checkpoint. Save the state_dict alone"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole PyTorch checkpoint (wrong type, or cut short); copy it again"
-        ) from error
+    content = load_plain(path)
     for container in ("segmenter", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(container), dict):
             content = content[container]
@@ -121,8 +123,30 @@ def read_weights(path: Path) -> Weights:
     return weights
 
 
+def load_plain(path: Path) -> Any:
+    """What torch.save wrote, on the CPU; CheckpointError if it is more than plain data.
+
+    Code that lies in the file is not run.
+    """
+    try:
+        with safe_globals(NUMPY_SCALARS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is not a plain PyTorch checkpoint: it holds something other than tensors, "
+            "which may be code and was not run, or is no checkpoint. Save the state_dict alone"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole PyTorch checkpoint (wrong type, or cut short); copy it again"
+        ) from error
+
+
 def fill(model: nn.Module, weights: Weights, source: str) -> None:
-    """Load every parameter and statistic; CheckpointError unless keys and shapes all agree."""
+    """Load every parameter and statistic; CheckpointError unless keys and shapes all agree.
+
+    source: for the message, which names some keys of each kind and the variant nearest to them.
+    """
     expected = model.state_dict()
     given = {
         key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")
@@ -135,7 +159,7 @@ def fill(model: nn.Module, weights: Weights, source: str) -> None:
         if key in expected and value.shape != expected[key].shape
     ]
     if problems := [
-        f"{len(keys)} {what}, such as {keys[0]}"
+        f"{len(keys)} {what}, such as {', '.join(keys[:3])}"
         for what, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -143,6 +167,8 @@ def fill(model: nn.Module, weights: Weights, source: str) -> None:
         )
         if keys
     ]:
+        if nearest := nearest_variant(given):
+            problems.append(f"the nearest variant is {nearest}")
         raise CheckpointError(f"{source} does not fit the network: keys {'; '.join(problems)}")
     model.load_state_dict(dict(given), strict=False)  # counters aside, checked above
 
@@ -158,18 +184,19 @@ def published_card(variant: str, num_classes: int) -> Card:
 
 
 def load_imagenet_backbone(model: nn.Module, path: Path) -> None:
-    """Start a network's backbone from ImageNet weights with torchvision's keys.
+    """Start a network's backbone, or both of two, from ImageNet weights with torchvision's keys.
 
     MobileNetV2's first expansion convolution, which torchvision's lacks, becomes the identity:
     exact, since its input already passed a ReLU6.
     """
     weights = read_weights(existing_file(path))
-    backbone = model.get_submodule("backbone")
     if "features.0.0.weight" in weights:
         weights = {**_identity_expansion(), **renamed(weights, TORCHVISION_MOBILENET)}
     head = ("fc.", "classifier.", "features.")  # ImageNet's own, and the layers after the last tap
     weights = {key: value for key, value in weights.items() if not key.startswith(head)}
-    fill(backbone, weights, f"{path} (ImageNet backbone)")
+    for backbone in model.modules():
+        if isinstance(backbone, ResNet | MobileNetV2):
+            fill(backbone, weights, f"{path} (ImageNet backbone)")
 
 
 def _identity_expansion() -> dict[str, Tensor]:

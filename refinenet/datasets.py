@@ -1,79 +1,35 @@
-"""Images with labels, in the layouts that datasets come in."""
+"""Finding and reading labelled images: the one way in, for training, evaluation and checks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from refinenet.dataset_classes import Palette, voc_palette
+from refinenet.dataset_layout import UNKNOWN, Dataset, list_names
+from refinenet.dataset_table import CAMVID, DATASETS, VOC
 from runtime.errors import InputError
 from runtime.files import existing_file, existing_folder
 from runtime.frames import Frame, Mask, read_frame
 
-Palette = tuple[tuple[int, int, int], ...]
+__all__ = [
+    "CAMVID",
+    "DATASETS",
+    "VOC",
+    "Dataset",
+    "LabelledImages",
+    "Palette",
+    "find_dataset",
+    "open_dataset",
+    "open_split",
+    "read_label",
+    "voc_palette",
+]
 
-
-def voc_palette(num_classes: int) -> Palette:
-    """VOC's colours for any number of classes: the bits of the id, spread over red, green, blue."""
-
-    def level(index: int, channel: int) -> int:
-        return sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
-
-    return tuple((level(i, 0), level(i, 1), level(i, 2)) for i in range(num_classes))
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What a dataset's labels mean and where its files lie.
-
-    image, label, split_list: paths below the root, with {split} and {name} filled in.
-    """
-
-    classes: tuple[str, ...]
-    palette: Palette
-    ignore_id: int
-    image: str
-    label: str
-    split_list: str
-    license_note: str
-
-
-CAMVID = Dataset(
-    classes=(
-        *("sky", "building", "pole", "road", "pavement", "tree", "sign_symbol"),
-        *("fence", "car", "pedestrian", "bicyclist"),
-    ),
-    palette=(
-        *((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222)),
-        *((128, 128, 0), (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0)),
-        (0, 128, 192),
-    ),
-    ignore_id=11,
-    image="images/{split}/{name}.jpg",
-    label="labels/{split}/{name}.png",
-    split_list="{split}.txt",
-    license_note="trained on CamVid (Brostow, Fauqueur, Cipolla 2008; SegNet split, CC BY-NC 4.0): "
-    "research use",
-)
-
-VOC = Dataset(
-    classes=(
-        *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
-        *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
-        *("sheep", "sofa", "train", "tvmonitor"),
-    ),
-    palette=voc_palette(21),
-    ignore_id=255,
-    image="JPEGImages/{name}.jpg",
-    label="SegmentationClass/{name}.png",
-    split_list="ImageSets/Segmentation/{split}.txt",
-    license_note="PASCAL VOC 2012 (Flickr photos): research use",
-)
-
-DATASETS = MappingProxyType({"camvid": CAMVID, "voc": VOC})
+DESCRIPTIONS = (".json", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -93,56 +49,82 @@ class LabelledImages:
         an id that is neither a class nor the ignore id.
         """
         image_path, label_path = self.pairs[index]
-        frame, label = read_frame(image_path), read_label(label_path)
-        if label.shape != frame.shape[:2]:
+        frame, ids = read_frame(image_path), read_label(label_path)
+        if ids.shape != frame.shape[:2]:
             raise InputError(
-                f"{label_path} is {label.shape[0]}x{label.shape[1]}, its image "
+                f"{label_path} is {ids.shape[0]}x{ids.shape[1]}, its image "
                 f"{frame.shape[0]}x{frame.shape[1]}; expected the same size"
             )
-        known = (label < len(self.dataset.classes)) | (label == self.dataset.ignore_id)
-        if not known.all():
-            raise InputError(
-                f"{label_path} holds the id {label[~known][0]}; expected 0 to "
-                f"{len(self.dataset.classes) - 1}, or {self.dataset.ignore_id} for ignore"
-            )
-        return frame, label
+        label = self.dataset.id_table[ids]
+        if (label == UNKNOWN).any():
+            raise InputError(f"{label_path} holds {_unknown_ids(ids, self.dataset)}")
+        return frame, label.astype(np.uint8)
 
 
 def open_dataset(name: str, root: str | Path, split: str) -> LabelledImages:
     """Find the images and labels of a split.
 
-    name: a key of DATASETS. root: the dataset's folder. split: train, val, …
+    name: a key of DATASETS, or a .json or .yaml file that describes a dataset. root: the dataset's
+    folder. split: train, val, …
 
-    Raises InputError for an unknown dataset, or a missing or empty list of the split.
+    Raises InputError for an unknown dataset or split, a malformed description, or a missing or
+    empty list of the split.
     """
-    if name not in DATASETS:
-        raise InputError(f"unknown dataset '{name}'; expected one of: {', '.join(DATASETS)}")
-    dataset, root = DATASETS[name], existing_folder(root)
-    list_file = existing_file(root / dataset.split_list.format(split=split))
-    names = list_file.read_text(encoding="utf-8").split()
-    if not names:
-        raise InputError(f"{list_file} names no image")
-    pairs = tuple(
-        (
-            root / dataset.image.format(split=split, name=name),
-            root / dataset.label.format(split=split, name=name),
-        )
-        for name in names
+    return open_split(find_dataset(name), root, split)
+
+
+def find_dataset(name: str) -> Dataset:
+    """A dataset of the table, or one described by a file; InputError for anything else."""
+    if name in DATASETS:
+        return DATASETS[name]
+    if Path(name).suffix.lower() in DESCRIPTIONS:
+        # Here, so that the datasets of the table need no PyYAML.
+        from refinenet.dataset_description import read_description
+
+        return read_description(existing_file(name))
+    raise InputError(
+        f"unknown dataset '{name}'; expected one of {', '.join(DATASETS)}, "
+        "or a .json or .yaml file that describes yours"
     )
-    return LabelledImages(dataset, pairs)
+
+
+def open_split(dataset: Dataset, root: str | Path, split: str) -> LabelledImages:
+    """Find the images and labels of a split of a dataset. See open_dataset."""
+    root = existing_folder(root)
+    if split not in dataset.splits:
+        raise InputError(f"unknown split '{split}'; expected one of {', '.join(dataset.splits)}")
+    layout = dataset.splits[split]
+    return LabelledImages(
+        dataset, tuple(layout.pair(root, name) for name in list_names(layout, root))
+    )
 
 
 def read_label(path: Path) -> Mask:
-    """The ids of a palette or grey PNG, (H, W) uint8.
+    """The ids of a palette or grey PNG as they stand in the file, (H, W) uint8.
 
     Pillow, because OpenCV would expand the palette to colours.
     """
     try:
         with Image.open(existing_file(path)) as image:
-            if image.mode not in ("P", "L"):
+            if image.mode not in ("P", "L", "I;16"):
                 raise InputError(
                     f"{path} is a {image.mode} image; expected ids in a palette or grey PNG"
                 )
-            return np.asarray(image, np.uint8)
+            ids = np.asarray(image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise InputError(f"{path} is not a whole label image: {error}") from error
+    if ids.max(initial=0) > 255:
+        raise InputError(f"{path} holds the id {ids.max()}; expected 0 to 255")
+    return ids.astype(np.uint8)
+
+
+def _unknown_ids(ids: Mask, dataset: Dataset) -> str:
+    """Which ids of a label have no meaning, and which would have one."""
+    found = [str(i) for i in np.unique(ids) if dataset.id_table[i] == UNKNOWN]
+    last, ignore_id = len(dataset.classes) - 1, dataset.ignore_id
+    expected = (
+        f"one of {', '.join(map(str, sorted(dataset.id_map)))}"
+        if dataset.id_map
+        else f"0 to {last}, or {ignore_id} for ignore"
+    )
+    return f"the id {', '.join(found)}; expected {expected}"

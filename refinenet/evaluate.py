@@ -1,26 +1,28 @@
-"""How good weights, ONNX files and engines are on labelled images."""
+"""How good weights, ONNX files and engines are on labelled images.
+
+It imports no torch: engines are evaluated on machines that have none.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from refinenet.augmentation import to_input
-from refinenet.checkpoints import load_checkpoint, weights_path
 from refinenet.datasets import LabelledImages, open_dataset
-from refinenet.metrics import ConfusionMatrix
-from runtime.card import Card, read_card
+from refinenet.metrics import BoundaryIoU, ConfusionMatrix
+from refinenet.passes import ONE_PASS, Passes
+from runtime.card import Card
 from runtime.errors import InputError
-from runtime.files import existing_file, written_whole
+from runtime.files import existing_file, output_folder, sha256_of, written_whole
 from runtime.frames import Frame, Mask
+from runtime.overlay import write_mask
 from runtime.segmenter import Segmenter
 
 DEPLOYED = (".onnx", ".engine")
@@ -28,72 +30,79 @@ DEPLOYED = (".onnx", ".engine")
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """scales, flip: the class scores of the frame at several scales and of its mirror image are
-    averaged (weights only)."""
+    """model: a file, or the name of shipped weights. limit: at most so many images.
+    passes, device: of weights alone. provider, card: of exported files alone; see Segmenter.open.
+    masks: a folder to write every mask into, as PNG under its image's name.
+    """
 
     model: str
     data: Path
     dataset: str = "camvid"
     split: str = "val"
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    device: str = "cpu"
     limit: int | None = None
+    passes: Passes = ONE_PASS
+    device: str | None = None
+    provider: str | None = None
+    card: Path | None = None
+    masks: Path | None = None
     quiet: bool = False
 
 
-def evaluate(options: EvaluateOptions) -> tuple[ConfusionMatrix, Card]:
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found. images: how many. sha256, card: of the model. description: of what ran it."""
+
+    confusion: ConfusionMatrix
+    boundary: BoundaryIoU
+    images: int
+    sha256: str
+    card: Card
+    description: str
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """The figures over all classes, 0 to 1, by name; NaN where nothing was counted."""
+        return {
+            "mIoU": self.confusion.mean_iou,
+            "boundary mIoU": self.boundary.mean_iou,
+            "frequency-weighted IoU": self.confusion.frequency_weighted_iou,
+            "mean class accuracy": self.confusion.mean_class_accuracy,
+            "pixel accuracy": self.confusion.pixel_accuracy,
+        }
+
+
+class Model(Protocol):
+    """What a Segmenter and a TorchSegmenter have in common."""
+
+    card: Card
+    description: str
+
+    def __call__(self, frame: Frame) -> Mask: ...
+
+
+def evaluate(options: EvaluateOptions) -> Evaluation:
     """Segment a split and compare with its labels at their own size.
 
-    Raises InputError if the model or the data cannot be read, or their classes differ.
+    Raises InputError if the model or the data cannot be read, if their classes differ, or if an
+    option has no meaning for this kind of model; DeviceError if the device or provider cannot be
+    had.
     """
+    _check_options(options)
     images = open_dataset(options.dataset, options.data, options.split)
-    if options.model.endswith(DEPLOYED):
-        if options.scales != (1.0,) or options.flip:
-            raise InputError(
-                "--scales and --flip are for weights; exported files are run as they are"
-            )
-        path = existing_file(options.model)
-        card = read_card(path)
-        _check_classes(card, images, options)
-        with Segmenter.open(path) as segmenter:
-            return confusion(segmenter, images, options.limit, options.quiet), card
-    network, card = load_checkpoint(weights_path(options.model))
-    _check_classes(card, images, options)
-    network.to(options.device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
-
-    def segment(frame: Frame) -> Mask:
-        return predict(network, frame, options.scales, options.flip, options.device)
-
-    return confusion(segment, images, options.limit, options.quiet), card
-
-
-def predict(
-    network: nn.Module,
-    frame: Frame,
-    scales: tuple[float, ...] = (1.0,),
-    flip: bool = False,
-    device: str = "cpu",
-) -> Mask:
-    """The mask of a frame, (H, W) uint8, from scores averaged over scales and mirror images."""
-    with torch.inference_mode():
-        image = to_input(frame)[None].to(device)
-        total: Tensor = sum(  # type: ignore[assignment]  # sum starts from the integer 0
-            _scores(network, image, scale, mirrored)
-            for scale in scales
-            for mirrored in ((False, True) if flip else (False,))
-        )
-        mask: Mask = total.argmax(1)[0].to(torch.uint8).cpu().numpy()
-    return mask
-
-
-def _scores(network: nn.Module, image: Tensor, scale: float, mirrored: bool) -> Tensor:
-    """Class scores at the image's own size, (1, C, H, W)."""
-    resized = image if scale == 1 else F.interpolate(image, scale_factor=scale, mode="bilinear")
-    scores: Tensor = network(resized.flip(3) if mirrored else resized)
-    scores = scores.flip(3) if mirrored else scores
-    return F.interpolate(scores, image.shape[-2:], mode="bilinear")
+    targets = _mask_files(options.masks, images, options.limit) if options.masks else None
+    file = _model_file(options.model)
+    counts = ConfusionMatrix(len(images.dataset.classes))
+    edges = BoundaryIoU(len(images.dataset.classes))
+    seen = 0
+    with _opened(file, options) as model:
+        _check_classes(model.card, images, options)
+        for label, mask in _masks(model, images, options.limit, options.quiet):
+            counts.add(label, mask)
+            edges.add(label, mask)
+            if targets is not None:
+                write_mask(targets[seen], mask, model.card.palette)
+            seen += 1
+        return Evaluation(counts, edges, seen, sha256_of(file), model.card, model.description)
 
 
 def confusion(
@@ -104,11 +113,118 @@ def confusion(
 ) -> ConfusionMatrix:
     """Count labels against masks over a split, or over its first `limit` images."""
     matrix = ConfusionMatrix(len(images.dataset.classes))
+    for label, mask in _masks(segment, images, limit, quiet):
+        matrix.add(label, mask)
+    return matrix
+
+
+def table(evaluation: Evaluation) -> str:
+    """Every class's IoU, boundary IoU and accuracy, and the figures over all, in percent."""
+    counts = evaluation.confusion
+    columns = (counts.iou, evaluation.boundary.iou, counts.class_accuracy)
+    width = max(map(len, (*evaluation.card.classes, *evaluation.summary)))
+    rows = [
+        f"{name:<{width}} {_percent(iou):>6} {_percent(edge):>9} {_percent(right):>9}"
+        for name, iou, edge, right in zip(evaluation.card.classes, *columns, strict=True)
+    ]
+    return "\n".join(
+        [
+            f"{'':<{width}} {'IoU':>6} {'boundary':>9} {'accuracy':>9}",
+            *rows,
+            *(f"{name:<{width}} {_percent(v):>6}" for name, v in evaluation.summary.items()),
+        ]
+    )
+
+
+def save_json(path: Path, options: EvaluateOptions, evaluation: Evaluation) -> None:
+    """Write the figures, 0 to 1, with what they were measured on and how, to be repeated.
+
+    Raises InputError if the file cannot be written.
+    """
+    counts, card = evaluation.confusion, evaluation.card
+    by_class = {
+        "iou": counts.iou,
+        "boundary_iou": evaluation.boundary.iou,
+        "class_accuracy": counts.class_accuracy,
+    }
+    record = {
+        "options": asdict(options),
+        "sha256": evaluation.sha256,
+        "variant": card.variant,
+        "precision": card.precision,
+        "runs_on": evaluation.description,
+        "refinenet_deploy": version("refinenet-deploy"),
+        "images": evaluation.images,
+        "boundary_share_of_diagonal": evaluation.boundary.share,
+        **{_key(name): _known(value) for name, value in evaluation.summary.items()},
+        **{
+            name: dict(zip(card.classes, map(_known, values), strict=True))
+            for name, values in by_class.items()
+        },
+    }
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _check_options(options: EvaluateOptions) -> None:
+    """InputError for an option that this kind of model knows nothing of."""
+    of_weights = {
+        "--scales": options.passes.scales != ONE_PASS.scales,
+        "--flip": options.passes.flip,
+        "--shorter-edge": options.passes.shorter_edge is not None,
+        "--tile": options.passes.tiles is not None,
+        "--device": options.device is not None,
+    }
+    of_exported = {"--provider": options.provider is not None, "--card": options.card is not None}
+    if options.model.endswith(DEPLOYED):
+        refused, meant = of_weights, "weights; exported files are run as they are"
+    else:
+        refused, meant = of_exported, "exported files (.onnx, .engine)"
+    if given := [name for name, is_given in refused.items() if is_given]:
+        raise InputError(f"{options.model}: {', '.join(given)} only for {meant}")
+
+
+def _model_file(model: str) -> Path:
+    if model.endswith(DEPLOYED):
+        return existing_file(model)
+    from refinenet.checkpoints import weights_path
+
+    return weights_path(model)
+
+
+@contextmanager
+def _opened(file: Path, options: EvaluateOptions) -> Iterator[Model]:
+    """The model, ready for frames, closed at the end."""
+    if options.model.endswith(DEPLOYED):
+        with Segmenter.open(file, provider=options.provider, card=options.card) as segmenter:
+            yield segmenter
+    else:
+        from refinenet.predict import TorchSegmenter
+
+        yield TorchSegmenter(file, options.passes, options.device or "cpu")
+
+
+def _masks(
+    segment: Callable[[Frame], Mask], images: LabelledImages, limit: int | None, quiet: bool
+) -> Iterator[tuple[Mask, Mask]]:
+    """Label and mask, both (H, W) uint8, of each image."""
     chosen = range(len(images))[:limit]
     for index in tqdm(chosen, desc="evaluate", unit="image", disable=quiet or None):
         frame, label = images.read(index)
-        matrix.add(label, segment(frame))
-    return matrix
+        yield label, segment(frame)
+
+
+def _mask_files(folder: Path, images: LabelledImages, limit: int | None) -> list[Path]:
+    """Where each image's mask goes; InputError if two share a file, or one is the dataset's own."""
+    targets = [output_folder(folder) / f"{image.stem}.png" for image, _ in images.pairs[:limit]]
+    taken = {path.resolve() for pair in images.pairs for path in pair}
+    for target in targets:
+        if target.resolve() in taken:
+            raise InputError(
+                f"{target} is taken by an image, a label or another mask; choose another folder"
+            )
+        taken.add(target.resolve())
+    return targets
 
 
 def _check_classes(card: Card, images: LabelledImages, options: EvaluateOptions) -> None:
@@ -119,34 +235,14 @@ def _check_classes(card: Card, images: LabelledImages, options: EvaluateOptions)
         )
 
 
-def table(matrix: ConfusionMatrix, card: Card) -> str:
-    """Per-class IoU, mIoU and pixel accuracy, as text."""
-    width = max(len(name) for name in card.classes)
-    rows = [
-        f"{name:<{width}}  {100 * iou:6.2f}"
-        for name, iou in zip(card.classes, matrix.iou, strict=True)
-    ]
-    return "\n".join(
-        [
-            *rows,
-            f"{'mIoU':<{width}}  {100 * matrix.mean_iou:6.2f}",
-            f"{'pixels':<{width}}  {100 * matrix.pixel_accuracy:6.2f}",
-        ]
-    )
+def _percent(share: float) -> str:
+    return "-" if share != share else f"{100 * share:.2f}"  # NaN alone differs from itself
 
 
-def save_json(path: Path, matrix: ConfusionMatrix, card: Card, conditions: dict[str, Any]) -> None:
-    """Write the figures with what they were measured on."""
-    record = {
-        **conditions,
-        "variant": card.variant,
-        "precision": card.precision,
-        "iou": {
-            name: None if iou != iou else float(iou)
-            for name, iou in zip(card.classes, matrix.iou, strict=True)
-        },
-        "miou": matrix.mean_iou,
-        "pixel_accuracy": matrix.pixel_accuracy,
-    }
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+def _known(share: float) -> float | None:
+    """JSON has no NaN."""
+    return None if share != share else float(share)
+
+
+def _key(name: str) -> str:
+    return name.lower().replace(" ", "_").replace("-", "_")

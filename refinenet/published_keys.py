@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from torch import Tensor
-
-from runtime.errors import CheckpointError
 
 Weights = Mapping[str, Tensor]
 Rename = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
@@ -30,7 +27,7 @@ RESNET_DECODER: Rename = (
         lambda m: f"blocks.{m[1]}.fuse.convs.1.{m[2]}",
     ),
     (
-        r"mflow_conv_g(\d)_pool\.0\.(\d)_outvar_dimred\.(.*)",
+        r"mflow_conv_g(\d)_pool\.0\.(\d+)_outvar_dimred\.(.*)",
         lambda m: f"blocks.{int(m[1]) - 1}.pool.convs.{int(m[2]) - 1}.{m[3]}",
     ),
 )
@@ -88,7 +85,7 @@ LIGHT_WEIGHT_MOBILE: Rename = (
         lambda m: f"blocks.{5 - int(m[1])}.fuse.convs.{'2' if m[1] == '4' else '1'}.{m[2]}",
     ),
     (
-        r"crp(\d)\.0\.(\d)_outvar_dimred\.(.*)",
+        r"crp(\d)\.0\.(\d+)_outvar_dimred\.(.*)",
         lambda m: f"blocks.{4 - int(m[1])}.pool.convs.{int(m[2]) - 1}.{m[3]}",
     ),
     (r"segm\.(.*)", r"classifier.0.\1"),
@@ -115,28 +112,6 @@ TORCHVISION_MOBILENET: Rename = (
     (r"features\.0\.(.*)", r"stem.\1"),
     (r"features\.(1[0-7]|[1-9])\.conv\.(.*)", _torchvision_block),
 )
-
-
-def recognize(weights: Weights, path: Path) -> tuple[str, int, Rename]:
-    """Variant, class count and rename table of a published checkpoint, from its keys alone."""
-    if "segm.weight" in weights:
-        return "lw-mobilenetv2", len(weights["segm.weight"]), LIGHT_WEIGHT_MOBILE
-    depth = _resnet_depth(weights)
-    if "clf_conv.weight" in weights and depth:
-        num_classes = len(weights["clf_conv.weight"])
-        if any(key.startswith("adapt_stage1_b.") for key in weights):
-            return f"refinenet-{depth}", num_classes, REFINENET
-        return f"lw-{depth}", num_classes, LIGHT_WEIGHT
-    raise CheckpointError(
-        f"{path} fits no known network: its first keys are {', '.join(list(weights)[:3])}. "
-        "Expected RefineNet (clf_conv, adapt_stage1_b), Light-Weight RefineNet (clf_conv) or its "
-        "MobileNetV2 form (segm)"
-    )
-
-
-def _resnet_depth(weights: Weights) -> int | None:
-    blocks = {key.split(".")[1] for key in weights if key.startswith("layer3.")}
-    return {6: 50, 23: 101, 36: 152}.get(len(blocks))
 
 
 def renamed(weights: Weights, table: Rename) -> Weights:

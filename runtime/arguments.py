@@ -65,6 +65,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number, zero included."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}'; expected a whole number, 0 or more")
+    return int(text)
+
+
 def choices(*allowed: str) -> Callable[[str], tuple[str, ...]]:
     """A comma-separated list of known words."""
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -84,13 +85,25 @@ def gpu_present() -> bool:
 
 
 def make_logger(trt: TensorRT) -> CollectingLogger:
-    """A new logger of this package; it must live as long as what was made with it."""
-    severity = trt.module.ILogger.Severity
+    """The logger of this package, with nothing collected yet.
+
+    TensorRT keeps the first logger that a process gives it and ignores the others with a warning.
+    So there is one, which lives as long as the process; each call starts a new collection.
+    """
+    logger = _only_logger(trt.module.ILogger)
+    logger.warnings, logger.errors = [], []
+    return logger
+
+
+@cache
+def _only_logger(base: Any) -> CollectingLogger:
+    """base: the package's ILogger."""
+    severity = base.Severity
     serious = (severity.INTERNAL_ERROR, severity.ERROR)
 
-    class Collector(trt.module.ILogger):  # type: ignore[misc, name-defined]
+    class Collector(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.module.ILogger.__init__(self)
+            base.__init__(self)
             self.warnings: list[str] = []
             self.errors: list[str] = []
 

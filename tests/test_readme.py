@@ -1,7 +1,8 @@
-"""The README says what the repository does."""
+"""README and docs say what the repository does, with the figures of its records."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -39,3 +40,34 @@ def test_the_table_comes_from_the_committed_record() -> None:
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
 def test_every_link_leads_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
+
+
+def camvid_table() -> str:
+    """The table of docs/shipped-weights.md, from the two committed records."""
+    results = ROOT / "benchmarks/results"
+    evaluation = json.loads((results / "camvid-val.json").read_text(encoding="utf-8"))
+    stages = json.loads((results / "camvid-verify.json").read_text(encoding="utf-8"))["stages"]
+    classes = [f"| {name} | {100 * iou:.1f} |" for name, iou in evaluation["iou"].items()]
+    summary = [
+        f"| **mIoU** | **{100 * evaluation['miou']:.2f}** |",
+        f"| pixel accuracy | {100 * evaluation['pixel_accuracy']:.2f} |",
+    ]
+    precisions = [
+        f"| {stage['name']} | {100 * stage['measures']['miou']:.2f} "
+        f"| {100 * stage['measures']['pixel_agreement']:.2f} |"
+        for stage in stages
+        if stage["status"] == "passed"
+    ]
+    return "\n".join(
+        [
+            *("| class | IoU |", "|---|---:|", *classes, *summary, ""),
+            *("| precision | mIoU | pixels equal to the stage before |", "|---|---:|---:|"),
+            *precisions,
+        ]
+    )
+
+
+def test_the_figures_of_the_shipped_weights_come_from_the_committed_records() -> None:
+    text = (ROOT / "docs/shipped-weights.md").read_text(encoding="utf-8")
+    shown = text.split("<!-- camvid:begin -->")[1].split("<!-- camvid:end -->")[0].strip()
+    assert shown == camvid_table()

@@ -1,0 +1,110 @@
+"""The batches of a training: the same whatever the number of workers and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from refinenet.augmentation import augment, to_input
+from refinenet.datasets import LabelledImages
+from refinenet.distributed import Processes
+from refinenet.recipe import Recipe
+from runtime.errors import InputError
+
+Place = tuple[int, int]  # epoch, index of the image
+
+
+class TrainingSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Augmented samples by epoch and index of the image.
+
+    Each is drawn from a generator of its own, seeded by (seed, epoch, index): the same whichever
+    worker and process draws it, and the same again after a resume.
+    """
+
+    def __init__(self, images: LabelledImages, recipe: Recipe) -> None:
+        self.images, self.recipe = images, recipe
+
+    def __getitem__(self, place: Place) -> tuple[Tensor, Tensor]:
+        epoch, index = place
+        rng = np.random.default_rng((self.recipe.seed, epoch, index))
+        frame, label = self.images.read(index)
+        ignore_id = self.images.dataset.ignore_id
+        frame, label = augment(frame, label, ignore_id, self.recipe.augmentation, rng)
+        return to_input(frame), torch.from_numpy(label).long()
+
+
+class GlobalBatches(Sampler[list[Place]]):
+    """This process's share of every global batch of an epoch.
+
+    One random order of the images, the same in every process, is cut into global batches, and each
+    of those into the processes' shares. Images beyond the last whole batch sit the epoch out.
+    """
+
+    def __init__(self, images: int, recipe: Recipe, team: Processes) -> None:
+        self.images, self.recipe, self.team = images, recipe, team
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.images // self.recipe.batch
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        random = torch.Generator().manual_seed(1_000_003 * self.recipe.seed + self.epoch)
+        order = torch.randperm(self.images, generator=random).tolist()
+        batch = self.recipe.batch
+        share = batch // self.team.world
+        for start in range(self.team.rank * share, len(self) * batch, batch):
+            yield [(self.epoch, index) for index in order[start : start + share]]
+
+
+class Batches:
+    """The loader of a training; its worker processes live as long as it does."""
+
+    def __init__(
+        self, images: LabelledImages, recipe: Recipe, team: Processes, workers: int
+    ) -> None:
+        if workers:
+            # Here, since OpenCV hangs in a fork of a process that has used its threads; and a thread
+            # per core in each worker would only make them wait for one another.
+            cv2.setNumThreads(1)
+        self.workers = workers
+        self.sampler = GlobalBatches(len(images), recipe, team)
+        self.loader = DataLoader(
+            TrainingSamples(images, recipe),
+            batch_sampler=self.sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=team.device.type == "cuda",
+            # Of its own: what the loader draws must not shift what the network's dropout draws.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Steps of one epoch."""
+        return len(self.sampler)
+
+    def of_epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images, (N, 3, crop, crop) float32, and labels, (N, crop, crop) int64."""
+        self.sampler.epoch = epoch
+        return iter(self.loader)
+
+    @contextmanager
+    def plain_errors(self) -> Iterator[None]:
+        """Turn what the loader raises, anywhere in this block, into one clear line."""
+        try:
+            yield
+        except InputError as error:
+            # The loader puts the worker's traceback before the message.
+            raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise InputError(
+                f"a loader process died ({str(error).split('.')[0]}), probably for want of memory; "
+                f"use fewer than --workers {self.workers}, or --workers 0 to load without them"
+            ) from error

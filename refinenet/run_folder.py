@@ -1,0 +1,126 @@
+"""The run folder of a training: whole after a kill at any moment.
+
+state.pt is written first and alone decides what is known. best.safetensors and log.csv follow from
+it: where a kill came between, opening the folder again writes them from the state.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refinenet.checkpoints import load_plain, save_checkpoint
+from refinenet.training_state import EpochRecord, TrainingState
+from runtime.card import Card
+from runtime.errors import InputError
+from runtime.files import existing_file, output_folder, written_whole
+
+Identity = Mapping[str, Any]
+
+
+class RunFolder:
+    """Where a training writes, and what it finds there.
+
+    identity: what makes this training the same one as a saved one: variant, data, recipe.
+    card, dtype: of the best weights; the card gains the figures of their epoch.
+    """
+
+    def __init__(self, folder: Path, identity: Identity, card: Card, dtype: torch.dtype) -> None:
+        self.folder, self.identity, self.card, self.dtype = folder, identity, card, dtype
+        self.state_file = folder / "state.pt"
+        self.best_file = folder / "best.safetensors"
+        self.log_file = folder / "log.csv"
+
+    def open(self, resume: bool) -> dict[str, Any] | None:
+        """What the folder holds of this training, or None if it holds nothing yet.
+
+        Raises InputError if it holds a training and `resume` is off, or another training.
+        """
+        output_folder(self.folder)
+        for part in self.folder.glob(".*.part.*"):  # of a process that was killed while it wrote
+            part.unlink()
+        if not self.state_file.exists():
+            return None
+        if not resume:
+            raise InputError(
+                f"{self.folder} already holds a training run; add --resume to go on with it, or "
+                "choose another folder"
+            )
+        saved = load_plain(self.state_file)
+        self._check_same_training(saved)
+        return dict(saved)
+
+    def save(self, state: TrainingState) -> None:
+        """Write the state, then what follows from it."""
+        with written_whole(self.state_file) as temporary:
+            torch.save({"identity": dict(self.identity), **state.to_dict()}, temporary)
+        self.write_results(state)
+
+    def write_results(self, state: TrainingState) -> None:
+        """Write best.safetensors, if the state is that of the best epoch, and log.csv.
+
+        Raises InputError if the best weights are of an earlier epoch and no longer there.
+        """
+        best = state.best
+        if best is not None and best.epoch == state.epoch:
+            details = {**self.card.details, "result": best.scores}
+            card = replace(self.card, details=details)
+            save_checkpoint(self.best_file, state.kept, card, self.dtype)
+        elif best is not None and not self.best_file.exists():
+            raise InputError(
+                f"{self.best_file}, of epoch {best.epoch}, is gone; put it back, or train in "
+                "another folder"
+            )
+        write_log(self.log_file, state.records)
+
+    def _check_same_training(self, saved: Any) -> None:
+        if not isinstance(saved, dict) or "identity" not in saved:
+            raise InputError(
+                f"{self.state_file} is not the state of a training of this version; start in "
+                "another folder"
+            )
+        if changes := differences(saved["identity"], self.identity):
+            raise InputError(
+                f"{self.state_file} is of another training ({changes}); resume with the same "
+                "options and data, or start in another folder"
+            )
+
+
+def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """What is not the same, in words."""
+    changes = []
+    for key in given.keys() | saved.keys():
+        before, now = saved.get(key), given.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            changes.append(differences(before, now))
+        elif before != now:
+            changes.append(f"{key} was {before}, now {now}")
+    return ", ".join(sorted(filter(None, changes)))
+
+
+def write_log(path: Path, records: list[EpochRecord]) -> None:
+    """One row per epoch, written anew each time, so that none is twice there or torn."""
+    with (
+        written_whole(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in records)
+
+
+def time_summary(folder: Path) -> str:
+    """How long an epoch took, and what share of that went into waiting for data."""
+    with existing_file(folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    seconds = sum(float(row["seconds"]) for row in rows)
+    waited = sum(float(row["data_seconds"]) for row in rows)
+    return (
+        f"{len(rows)} epochs of {seconds / len(rows):.1f} s, "
+        f"{waited / max(seconds, 1e-9):.1%} of it waiting for data"
+    )

@@ -1,0 +1,136 @@
+"""The whole state of a training, as it stands after an epoch: what --resume brings back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from refinenet.recipe import Recipe, learning_rate_factor, make_optimizer
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What is known of one epoch: a row of log.csv.
+
+    loss: the mean over the steps. val_miou, val_pixel_accuracy: 0 to 1, None where the epoch was
+    not validated. seconds: of the pass over the training images, validation aside.
+    data_seconds: the part of them spent waiting for the next batch.
+    """
+
+    epoch: int
+    loss: float
+    val_miou: float | None
+    val_pixel_accuracy: float | None
+    seconds: float
+    data_seconds: float
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """What is the same however fast the machine was."""
+        return {
+            "epoch": self.epoch,
+            "loss": self.loss,
+            "val_miou": self.val_miou,
+            "val_pixel_accuracy": self.val_pixel_accuracy,
+        }
+
+    @property
+    def data_share(self) -> float:
+        """The share of the pass spent waiting for data, 0 to 1."""
+        return self.data_seconds / max(self.seconds, 1e-9)
+
+
+class TrainingState:
+    """A network, its averaged weights, its optimizer, and the record of its epochs.
+
+    The epoch, the best epoch and the step follow from the records; random numbers are seeded anew
+    in every epoch. So nothing else is needed to go on exactly.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.optimizer = make_optimizer(model, recipe)
+        # float16 gradients underflow unless the loss is scaled; a no-op for the other precisions.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self.averaged = averaged_model(model, recipe.ema)
+        self.records: list[EpochRecord] = []
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return len(self.records)
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The first of the epochs with the best validation mIoU; None before any validation."""
+        return max(self._validated, key=lambda record: _comparable(record.val_miou), default=None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or none of the last few, `patience`, was better."""
+        if self.epoch >= self.recipe.epochs:
+            return True
+        if not self.recipe.patience or self.best is None:
+            return False
+        return self._validated[-1].epoch - self.best.epoch >= self.recipe.patience
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network whose weights are validated and kept: averaged, where the recipe says so."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    @property
+    def _validated(self) -> list[EpochRecord]:
+        return [record for record in self.records if record.val_miou is not None]
+
+    def step(self, progress: float) -> None:
+        """Change the weights by the gradients, at a progress of 0 to 1 of the whole training."""
+        factor = learning_rate_factor(progress, self.recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        self.scaler.unscale_(self.optimizer)
+        if self.recipe.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tensors and plain data."""
+        return {
+            "model": self.model.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "records": [asdict(record) for record in self.records],
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what to_dict gave for the same network and recipe."""
+        self.model.load_state_dict(saved["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(saved["averaged"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.records = [EpochRecord(**record) for record in saved["records"]]
+
+
+def averaged_model(model: nn.Module, decay: float) -> AveragedModel | None:
+    """A copy of the network for the moving average of its weights; None for a decay of 0."""
+    if decay == 0:
+        return None
+    averaging = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=averaging)
+
+
+def _comparable(miou: float | None) -> float:
+    """Below all others where the validation counted no pixel: NaN compares with nothing."""
+    return -1.0 if miou is None or math.isnan(miou) else miou

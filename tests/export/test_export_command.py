@@ -1,0 +1,119 @@
+"""export, build and verify as they are typed, with their exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from graphs import edit
+from test_verify import one_bad_scale, without_a_gpu
+
+from refinenet.__main__ import main
+
+WEIGHTS = "lw-mobilenetv2-camvid"
+Printed = pytest.CaptureFixture[str]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def only_line(text: str) -> str:
+    (line,) = text.splitlines()
+    return line
+
+
+def test_export_writes_three_files_and_their_cards(exported: Path) -> None:
+    files = {f"street.{precision}.onnx" for precision in ("fp32", "fp16", "int8")}
+    cards = {f"{name}.card.json" for name in files}
+    assert names(exported) == files | cards | {"street.ranges.json"}
+
+
+def test_build_writes_engines_beside_and_says_with_what(folder: Path, capsys: Printed) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    files = [str(folder / f"street.{precision}.onnx") for precision in ("fp16", "int8")]
+    assert main(["build", *files, "--runtime", "rtx", "--quiet"]) == 0
+    assert {"street.fp16.rtx.engine", "street.int8.rtx.engine"} <= names(folder)
+    first, fp16, int8 = capsys.readouterr().out.splitlines()
+    assert first.startswith("building with TensorRT-RTX 1.")
+    assert "street.fp16.rtx.engine" in fp16
+    assert "warnings in its card" in int8
+
+
+@without_a_gpu
+def test_verify_says_what_passed_and_what_was_not_run(
+    built: Path, tmp_path: Path, photo: Path, capsys: Printed
+) -> None:
+    folder = str(shutil.copytree(built, tmp_path / "street"))
+    asked = ["verify", folder, "--weights", WEIGHTS, "--images", str(photo), "--quiet"]
+    assert main(asked) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    results = {row[0]: row[-1] for row in rows[1:7]}
+    assert results == {
+        **dict.fromkeys(("fp32", "fp16", "int8"), "passed"),
+        **dict.fromkeys(("fp32.rtx", "fp16.rtx", "int8.rtx"), "RUN"),
+    }
+
+
+def test_verify_exits_with_1_and_names_the_first_stage_that_fails(
+    folder: Path, photo: Path, capsys: Printed
+) -> None:
+    edit(folder / "street.int8.onnx", one_bad_scale)
+    asked = ["verify", str(folder), "--weights", WEIGHTS, "--images", str(photo), "--quiet"]
+    assert main([*asked, "--json", str(folder / "results.json")]) == 1
+    assert only_line(capsys.readouterr().err) == (
+        "refinenet verify: CheckFailed: the first stage that fails is int8"
+    )
+    record = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert record["command"].startswith(f"refinenet verify {folder} --weights {WEIGHTS} ")
+    assert [(stage["name"], stage["status"]) for stage in record["stages"]] == [
+        ("fp32", "passed"),
+        ("fp16", "passed"),
+        ("int8", "FAILED"),
+    ]
+
+
+def test_int8_without_calibration_is_refused_before_any_work(
+    weights: Path, tmp_path: Path, capsys: Printed
+) -> None:
+    own = Path(shutil.copy(weights, tmp_path / "own.safetensors"))
+    assert main(["export", str(own), "--output", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    assert "none ship with own.safetensors; give --calibration IMAGES" in only_line(printed.err)
+    assert printed.out == ""
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "no-such-weights", "--output", "{tmp}"], "no-such-weights does not exist"),
+        (["export", WEIGHTS, "--output", "{tmp}/file"], "nothing can be written into"),
+        (["export", WEIGHTS, "--output", "{tmp}", "--calibration", "{tmp}/none"], "not exist"),
+        (["export", WEIGHTS, "--output", "{tmp}", "--size", "360"], "expected HEIGHTxWIDTH"),
+        (["export", WEIGHTS, "--output", "{tmp}", "--precision", "fp8"], "expected some of fp32"),
+        (["build", "{tmp}/none.onnx"], "none.onnx does not exist"),
+        (["build", "{tmp}/file", "--min-shape", "64x64"], "expected NxHEIGHTxWIDTH"),
+        (["build"], "the following arguments are required: onnx"),
+        (["verify", "{tmp}", "--weights", WEIGHTS, "--images", "{tmp}"], "holds no .fp32.onnx"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: Printed
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert main([argument.replace("{tmp}", str(tmp_path)) for argument in arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in only_line(printed.err)
+    assert printed.out == ""
+    assert names(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize("command", ["export", "build", "verify"])
+def test_help_shows_an_example(command: str, capsys: Printed) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    assert f"refinenet {command} " in capsys.readouterr().out.split("example:")[1]
