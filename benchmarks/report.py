@@ -111,12 +111,14 @@ def _line(cells: Sequence[str]) -> str:
 def _notes(record: Record, names: Sequence[str]) -> list[str]:
     """What a reader must know: what did not run, what ran short, what proves nothing."""
     lines = []
+    not_run: dict[str, list[str]] = {}  # those that share a reason, by the reason
     for result, name in zip(record.results, names, strict=True):
         if result.not_run is not None:
-            reason = " ".join(result.not_run.split())
-            lines.append(f"- NOT RUN: {name} {result.precision}: {reason}")
+            reason = " ".join(result.not_run.replace(result.file, "the file").split())
+            not_run.setdefault(reason, []).append(f"{name} {result.precision}")
         elif result.measurement and (cut := _cut_short(result.measurement)):
             lines.append(f"- CUT SHORT: {name} {result.precision}: {cut}")
+    lines += [f"- NOT RUN: {', '.join(which)}: {reason}" for reason, which in not_run.items()]
     if any(_says_nothing_of_a_gpu(result) for result in record.results):
         lines.append(
             f"- {ONNX_RUNTIME_CPU} computes FP16 files in FP32 and INT8 files in integer kernels "

@@ -69,8 +69,8 @@ class Batches:
         self, images: LabelledImages, recipe: Recipe, team: Processes, workers: int
     ) -> None:
         if workers:
-            # Here, since OpenCV hangs in a fork of a process that has used its threads; and a thread
-            # per core in each worker would only make them wait for one another.
+            # Here, since OpenCV hangs in a fork of a process that has used its threads; and one
+            # thread per core in each worker would only make them wait for one another.
             cv2.setNumThreads(1)
         self.workers = workers
         self.sampler = GlobalBatches(len(images), recipe, team)
