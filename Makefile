@@ -24,7 +24,6 @@ bench: $(INSTALLED)
 
 # On a machine with an NVIDIA GPU: the tests marked gpu, then the benchmark; records under OUT.
 gpu: $(INSTALLED)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cuda13]'
 	$(BIN)/pytest -m gpu
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./benchmarks/run.sh $(OUT)/gpu.json
 
@@ -33,5 +32,5 @@ clean:
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,rtx]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,rtx,cuda13]'
 	touch $@

@@ -205,7 +205,9 @@ def test_engines_without_a_gpu_are_not_run(verified: tuple[Path, list[StageResul
     engines = results[3:]
     assert statuses(engines) == {f"{p}.rtx": NOT_RUN for p in ("fp32", "fp16", "int8")}
     assert [result.against for result in engines] == ["fp32", "fp16", "int8"]
-    assert all("no GPU" in result.reason and not result.measures for result in engines)
+    reasons = ("no GPU", "cuda-python")  # the second where CUDA's bindings are not installed
+    assert all(any(text in result.reason for text in reasons) for result in engines)
+    assert not any(result.measures for result in engines)
     sidecar = read_sidecar(folder / "street.fp16.rtx.engine")
     assert sidecar is not None
     assert sidecar.verification["status"] == NOT_RUN
