@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime.errors import InputError
@@ -68,7 +68,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             f"{path} cannot be written ({error.strerror or error}); choose another place"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, such as below a file
+            temporary.unlink()
 
 
 def sha256_of(path: Path) -> str:
