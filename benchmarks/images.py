@@ -18,7 +18,7 @@ from runtime.frames import Frame, list_images, read_frame
 from runtime.resize import fit
 
 # Enough for content not to matter to the latency, few enough to lie decoded in memory.
-MAX_TIMED_FRAMES = 16
+MAX_TIMED_FRAMES = 20
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,8 @@ def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
     return proto
 
 
-MIN_SIDE = (
-    33  # below that, the stride-32 features are one pixel and broadcast in the exporter's eyes
-)
+# Below that, the stride-32 features are one pixel, which the exporter takes for broadcasting.
+MIN_SIDE = 33
 
 
 def save(model: onnx.ModelProto, path: Path, card: Card) -> None:

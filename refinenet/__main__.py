@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import NamedTuple
 
+from refinenet import __version__
 from runtime.arguments import INVALID, run_command
 from runtime.errors import MissingPackage
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if arguments[0] == "--version":
-        print(f"refinenet-deploy {version('refinenet-deploy')}")
+        print(f"refinenet-deploy {__version__}")
         return 0
     name, *rest = arguments
     if name not in COMMANDS:

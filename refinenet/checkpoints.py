@@ -68,7 +68,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Card]:
 def weights_path(path: str | Path) -> Path:
     """The file itself, or the file of the shipped weights of that name."""
     shipped = SHIPPED_FOLDER / f"{path}.safetensors"
-    if not Path(path).exists() and shipped.parent == SHIPPED_FOLDER and shipped.is_file():
+    if not Path(path).is_file() and shipped.parent == SHIPPED_FOLDER and shipped.is_file():
         return shipped
     return existing_file(path)
 

@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 from tqdm import tqdm
 
+from refinenet import __version__
 from refinenet.datasets import LabelledImages, open_dataset
 from refinenet.metrics import BoundaryIoU, ConfusionMatrix
 from refinenet.passes import ONE_PASS, Passes
@@ -153,7 +153,7 @@ def save_json(path: Path, options: EvaluateOptions, evaluation: Evaluation) -> N
         "variant": card.variant,
         "precision": card.precision,
         "runs_on": evaluation.description,
-        "refinenet_deploy": version("refinenet-deploy"),
+        "refinenet_deploy": __version__,
         "images": evaluation.images,
         "boundary_share_of_diagonal": evaluation.boundary.share,
         **{_key(name): _known(value) for name, value in evaluation.summary.items()},

@@ -9,6 +9,7 @@ alone: nothing is ever written into an engine file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -202,6 +203,8 @@ def _checked(content: dict[str, Any]) -> Card:
         | {name: _triple(content[name], (int, float)) for name in ("mean", "std")}
         | {"input_shape": _shape(content.get("input_shape"))}
     )
+    if not all(math.isfinite(value) for value in (*card.mean, *card.std)) or min(card.std) <= 0:
+        raise ValueError(f"mean {card.mean} and std {card.std}; expected numbers, std above zero")
     for name, allowed in _ALLOWED.items():
         if getattr(card, name) not in allowed:
             raise ValueError(f"{name} is {getattr(card, name)!r}; expected one of {allowed}")

@@ -15,6 +15,12 @@ from runtime.errors import InputError
 def existing_file(path: str | Path) -> Path:
     """The path, if it is a file that can be read; InputError otherwise."""
     path = Path(path)
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; check the path") from error
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected a file")
     if not path.is_file():

@@ -229,6 +229,8 @@ def interrupt_the_build():
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGINT)
 
+# A shell's background job ignores SIGINT, and so would this child of it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 threading.Thread(target=interrupt_the_build, daemon=True).start()
 sys.exit(main(["build", sys.argv[1], "--runtime", "rtx", "--quiet"]))
 """

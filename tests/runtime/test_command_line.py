@@ -93,6 +93,8 @@ def test_ctrl_c_leaves_a_playable_video(model: Path, samples: Path, tmp_path: Pa
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores SIGINT, and so would a child of it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     # The header alone takes a few kilobytes; this much holds frames.
     while not any(part.stat().st_size > 200_000 for part in tmp_path.glob(".*.part.avi")):
