@@ -15,7 +15,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["refinenet", "export", "runtime", "benchmarks"],
+    packages=[
+        "refinenet",
+        "refinenet.data",
+        "refinenet.training",
+        "export",
+        "runtime",
+        "benchmarks",
+    ],
     package_data={"refinenet": ["weights/*"]},
     install_requires=["numpy>=1.26", "opencv-python-headless>=4.8", "tqdm>=4.66"],
     extras_require={

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.backends import Backend
 from benchmarks.record import Agreement
-from refinenet.datasets import LabelledImages
+from refinenet.data.datasets import LabelledImages
 from refinenet.metrics import ConfusionMatrix
 from runtime.card import Card
 from runtime.errors import DeviceError

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.backends import Candidate
-from refinenet.datasets import LabelledImages, open_dataset
+from refinenet.data.datasets import LabelledImages, open_dataset
 from runtime.card import Card
 from runtime.errors import InputError
 from runtime.files import existing_file
@@ -23,7 +23,7 @@ MAX_TIMED_FRAMES = 20
 
 @dataclass(frozen=True)
 class Labels:
-    """Where labelled images lie, see refinenet.datasets."""
+    """Where labelled images lie, see refinenet.data.datasets."""
 
     dataset: str
     root: Path

@@ -26,7 +26,7 @@ from export.fp16_emulation import rounded_to_fp16
 from export.frame_model import FrameModel
 from export.to_onnx import INPUT, LOGITS
 from refinenet.checkpoints import load_checkpoint, weights_path
-from refinenet.datasets import open_dataset
+from refinenet.data.datasets import open_dataset
 from refinenet.metrics import ConfusionMatrix
 from runtime.card import Card, check_hash, read_card, write_verification
 from runtime.errors import DeployError, InputError

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from refinenet.backbones import MobileNetV2, ResNet
-from refinenet.datasets import VOC, voc_palette
+from refinenet.data.datasets import VOC, voc_palette
 from refinenet.published_keys import TORCHVISION_MOBILENET, Weights, renamed
 from refinenet.recognition import nearest_variant, recognize
 from refinenet.variants import create_model

@@ -16,7 +16,7 @@ DATASET_HELP = "a name of docs/datasets.md, or a .json or .yaml file (default: %
 
 def data(arguments: Sequence[str]) -> int:
     """refinenet data check: what is wrong with labelled images, and how often each class occurs."""
-    from refinenet.dataset_check import CheckOptions, check_dataset, problem_list, table
+    from refinenet.data.check import CheckOptions, check_dataset, problem_list, table
 
     parser = Parser(
         "data",
@@ -48,10 +48,10 @@ def data(arguments: Sequence[str]) -> int:
 
 def train(arguments: Sequence[str]) -> int:
     """refinenet train: labelled images to weights."""
-    from refinenet.distributed import is_first_process
-    from refinenet.recipe_options import add_recipe_options, take_recipe
-    from refinenet.run_folder import time_summary
     from refinenet.train import TrainOptions, train
+    from refinenet.training.distributed import is_first_process
+    from refinenet.training.recipe_options import add_recipe_options, take_recipe
+    from refinenet.training.run_folder import time_summary
 
     parser = Parser(
         "train",

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from refinenet.checkpoints import load_checkpoint, save_checkpoint, weights_path
-from refinenet.datasets import find_dataset, voc_palette
+from refinenet.data.datasets import find_dataset, voc_palette
 from refinenet.variants import create_model, join_variant, split_variant
 from runtime.card import Card
 from runtime.errors import InputError

@@ -15,7 +15,7 @@ from typing import Protocol
 from tqdm import tqdm
 
 from refinenet import __version__
-from refinenet.datasets import LabelledImages, open_dataset
+from refinenet.data.datasets import LabelledImages, open_dataset
 from refinenet.metrics import BoundaryIoU, ConfusionMatrix
 from refinenet.passes import ONE_PASS, Passes
 from runtime.card import Card

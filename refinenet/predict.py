@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refinenet.augmentation import to_input
 from refinenet.checkpoints import load_checkpoint
+from refinenet.data.augmentation import to_input
 from refinenet.passes import ONE_PASS, Passes, Tiles
 from runtime.errors import DeviceError
 from runtime.frames import Frame, Mask

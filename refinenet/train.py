@@ -18,19 +18,19 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from refinenet.batches import Batches
 from refinenet.checkpoints import load_checkpoint, load_imagenet_backbone
-from refinenet.datasets import LabelledImages, open_dataset
-from refinenet.determinism import deterministic
-from refinenet.distributed import Processes, processes
+from refinenet.data.datasets import LabelledImages, open_dataset
 from refinenet.evaluate import confusion
-from refinenet.loss import PixelLoss, class_weights
 from refinenet.metrics import ConfusionMatrix
 from refinenet.predict import predict
-from refinenet.recipe import Recipe
-from refinenet.run_folder import RunFolder
-from refinenet.training_pass import PassResult, TrainingPass
-from refinenet.training_state import EpochRecord, TrainingState
+from refinenet.training.batches import Batches
+from refinenet.training.determinism import deterministic
+from refinenet.training.distributed import Processes, processes
+from refinenet.training.epoch import PassResult, TrainingPass
+from refinenet.training.loss import PixelLoss, class_weights
+from refinenet.training.recipe import Recipe
+from refinenet.training.run_folder import RunFolder
+from refinenet.training.state import EpochRecord, TrainingState
 from refinenet.variants import create_model
 from runtime.card import Card
 from runtime.errors import CheckFailed, InputError
@@ -231,7 +231,7 @@ def tensorboard(options: TrainOptions, training: TrainingPass) -> Iterator[Calla
     if not options.tensorboard or not training.team.is_first:
         yield lambda: None
         return
-    from refinenet.tensorboard import TensorBoard
+    from refinenet.training.tensorboard import TensorBoard
 
     with closing(TensorBoard(options.output / "tensorboard", training.state.epoch)) as board:
         yield lambda: board.write(training.state)

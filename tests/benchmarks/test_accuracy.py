@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import agreement_with, mean_ious
-from refinenet.datasets import CAMVID, LabelledImages
+from refinenet.data.datasets import CAMVID, LabelledImages
 from runtime.card import Card
 from runtime.errors import DeviceError
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.frame_model import FrameModel
-from refinenet.augmentation import to_input
+from refinenet.data.augmentation import to_input
 from runtime.card import Card
 
 Frame = NDArray[np.uint8]

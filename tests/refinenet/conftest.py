@@ -12,7 +12,7 @@ from golden_outputs import Golden
 from torch import nn
 
 from refinenet import create_model
-from refinenet.datasets import CAMVID, open_dataset
+from refinenet.data.datasets import CAMVID, open_dataset
 from runtime.card import Card
 
 TINY_SPLITS = {"train": 4, "val": 2}

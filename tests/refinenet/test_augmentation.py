@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from refinenet.augmentation import Augmentation, augment, to_input
-from refinenet.datasets import CAMVID, open_dataset
+from refinenet.data.augmentation import Augmentation, augment, to_input
+from refinenet.data.datasets import CAMVID, open_dataset
 from runtime.frames import Frame, Mask
 
 IGNORE = CAMVID.ignore_id

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from refinenet.augmentation import Augmentation
-from refinenet.batches import Batches, GlobalBatches
-from refinenet.datasets import LabelledImages, open_dataset
-from refinenet.distributed import Processes
-from refinenet.recipe import Recipe
+from refinenet.data.augmentation import Augmentation
+from refinenet.data.datasets import LabelledImages, open_dataset
+from refinenet.training.batches import Batches, GlobalBatches
+from refinenet.training.distributed import Processes
+from refinenet.training.recipe import Recipe
 from runtime.errors import InputError
 
 CPU = torch.device("cpu")

@@ -23,7 +23,7 @@ from refinenet.checkpoints import (
     save_checkpoint,
     weights_path,
 )
-from refinenet.datasets import CAMVID, VOC
+from refinenet.data.datasets import CAMVID, VOC
 from runtime.card import CARD_KEY, Card
 from runtime.errors import CardError, CheckpointError, InputError
 

@@ -14,7 +14,7 @@ from refinenet import load_model
 from refinenet.__main__ import main
 from refinenet.checkpoints import load_checkpoint, save_checkpoint
 from refinenet.convert import ConvertOptions, convert
-from refinenet.datasets import CAMVID, VOC
+from refinenet.data.datasets import CAMVID, VOC
 from runtime.card import Card, read_card
 from runtime.errors import CheckpointError, InputError
 from runtime.files import sha256_of

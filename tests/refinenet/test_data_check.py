@@ -12,7 +12,7 @@ import pytest
 from labelled_files import write_image, write_label, write_pair
 
 from refinenet.__main__ import main
-from refinenet.dataset_check import CheckOptions, check_dataset, class_shares, problem_list
+from refinenet.data.check import CheckOptions, check_dataset, class_shares, problem_list
 
 DESCRIPTION: dict[str, Any] = {
     "images": "images/{split}/{name}.png",

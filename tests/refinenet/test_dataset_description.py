@@ -11,7 +11,7 @@ import pytest
 import yaml
 from labelled_files import write_pair
 
-from refinenet.datasets import open_dataset, voc_palette
+from refinenet.data.datasets import open_dataset, voc_palette
 from refinenet.train import TrainOptions
 from runtime.errors import InputError
 

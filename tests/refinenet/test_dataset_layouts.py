@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from labelled_files import write_image, write_label, write_pair
 
-from refinenet.datasets import DATASETS, LabelledImages, open_dataset
+from refinenet.data.datasets import DATASETS, LabelledImages, open_dataset
 from runtime.errors import InputError
 
 NUM_CLASSES = {

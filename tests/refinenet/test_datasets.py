@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from refinenet.datasets import CAMVID, VOC, LabelledImages, open_dataset, read_label, voc_palette
+from refinenet.data.datasets import (
+    CAMVID,
+    VOC,
+    LabelledImages,
+    open_dataset,
+    read_label,
+    voc_palette,
+)
 from runtime.errors import InputError
 
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from refinenet.augmentation import Augmentation
-from refinenet.recipe import Recipe
+from refinenet.data.augmentation import Augmentation
 from refinenet.train import TrainOptions, train
+from refinenet.training.recipe import Recipe
 from runtime.errors import InputError
 
 # SGD, since AdamW turns the rounding of a vanishing gradient into a whole step.

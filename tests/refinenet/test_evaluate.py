@@ -13,7 +13,7 @@ from torch import nn
 
 from refinenet.__main__ import main
 from refinenet.checkpoints import save_checkpoint
-from refinenet.datasets import CAMVID, LabelledImages, open_dataset
+from refinenet.data.datasets import CAMVID, LabelledImages, open_dataset
 from refinenet.evaluate import EvaluateOptions, confusion, evaluate
 from runtime.card import Card
 from runtime.errors import InputError

@@ -14,7 +14,7 @@ import pytest
 
 from export.to_onnx import OnnxOptions, to_onnx
 from refinenet.__main__ import main
-from refinenet.datasets import CAMVID, open_dataset, read_label
+from refinenet.data.datasets import CAMVID, open_dataset, read_label
 from refinenet.metrics import BoundaryIoU, ConfusionMatrix
 
 WEIGHTS = "lw-mobilenetv2-camvid"

@@ -19,12 +19,13 @@ import cv2
 import pytest
 import torch
 
-from refinenet import checkpoints, run_folder
-from refinenet.augmentation import Augmentation
+from refinenet import checkpoints
 from refinenet.checkpoints import load_checkpoint
-from refinenet.datasets import open_dataset
-from refinenet.recipe import Recipe
+from refinenet.data.augmentation import Augmentation
+from refinenet.data.datasets import open_dataset
 from refinenet.train import TrainOptions, train
+from refinenet.training import run_folder
+from refinenet.training.recipe import Recipe
 from runtime.errors import InputError
 
 RECIPE = Recipe(epochs=5, batch=2, ema=0.5, augmentation=Augmentation(crop=32, scales=(0.5, 1)))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from refinenet.loss import PixelLoss
+from refinenet.training.loss import PixelLoss
 
 IGNORE = 255
 WEIGHTS = torch.tensor([0.5, 1.0, 3.0])

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from refinenet.augmentation import Augmentation
-from refinenet.recipe import PRESETS, Recipe, learning_rate_factor
-from refinenet.recipe_options import add_recipe_options, take_recipe
+from refinenet.data.augmentation import Augmentation
+from refinenet.training.recipe import PRESETS, Recipe, learning_rate_factor
+from refinenet.training.recipe_options import add_recipe_options, take_recipe
 from runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

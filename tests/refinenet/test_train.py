@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from refinenet import batches
-from refinenet.augmentation import Augmentation
 from refinenet.checkpoints import load_checkpoint, read_weights
-from refinenet.datasets import CAMVID, LabelledImages
-from refinenet.loss import class_weights
-from refinenet.recipe import Recipe, learning_rate_factor, make_optimizer
+from refinenet.data.augmentation import Augmentation
+from refinenet.data.datasets import CAMVID, LabelledImages
 from refinenet.train import TrainOptions, train
+from refinenet.training import batches
+from refinenet.training.loss import class_weights
+from refinenet.training.recipe import Recipe, learning_rate_factor, make_optimizer
 from runtime.errors import CheckpointError, DeviceError, InputError
 
 RECIPE = Recipe(epochs=2, batch=2, seed=1, augmentation=Augmentation(crop=64))

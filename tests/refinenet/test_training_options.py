@@ -14,15 +14,15 @@ import torch
 
 from refinenet import train as training
 from refinenet.__main__ import main
-from refinenet.augmentation import Augmentation
 from refinenet.checkpoints import read_weights
-from refinenet.determinism import deterministic, seed_dropout
-from refinenet.loss import PixelLoss
+from refinenet.data.augmentation import Augmentation
 from refinenet.metrics import ConfusionMatrix
-from refinenet.recipe import Recipe
-from refinenet.run_folder import time_summary
 from refinenet.train import TrainOptions, train
-from refinenet.training_pass import TrainingPass
+from refinenet.training.determinism import deterministic, seed_dropout
+from refinenet.training.epoch import TrainingPass
+from refinenet.training.loss import PixelLoss
+from refinenet.training.recipe import Recipe
+from refinenet.training.run_folder import time_summary
 from runtime.errors import CheckFailed, InputError, MissingPackage
 
 RECIPE = Recipe(epochs=1, batch=4, class_weights="none", augmentation=Augmentation(crop=32))
@@ -158,9 +158,9 @@ def test_tensorboard_gets_the_figures_of_the_log(
     package: Any = ModuleType("torch.utils.tensorboard")
     package.SummaryWriter = FakeWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
-    monkeypatch.delitem(sys.modules, "refinenet.tensorboard", raising=False)
+    monkeypatch.delitem(sys.modules, "refinenet.training.tensorboard", raising=False)
     train(replace(options, tensorboard=True))
-    monkeypatch.delitem(sys.modules, "refinenet.tensorboard")
+    monkeypatch.delitem(sys.modules, "refinenet.training.tensorboard")
     (writer,) = written
     assert writer.opened == (str(options.output / "tensorboard"), 1)
     assert writer.closed
@@ -175,7 +175,7 @@ def test_without_tensorboard_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    monkeypatch.delitem(sys.modules, "refinenet.tensorboard", raising=False)
+    monkeypatch.delitem(sys.modules, "refinenet.training.tensorboard", raising=False)
     with pytest.raises(MissingPackage, match=r"--tensorboard .* 'refinenet-deploy\[tensorboard\]'"):
         train(replace(options, tensorboard=True))
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from refinenet.recipe import Recipe
-from refinenet.training_state import EpochRecord, TrainingState
+from refinenet.training.recipe import Recipe
+from refinenet.training.state import EpochRecord, TrainingState
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=10, optimizer="sgd", momentum=0, weight_decay=0, warmup=0, ema=0)

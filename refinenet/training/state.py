@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from refinenet.recipe import Recipe, learning_rate_factor, make_optimizer
+from refinenet.training.recipe import Recipe, learning_rate_factor, make_optimizer
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from refinenet.augmentation import Augmentation
-from refinenet.recipe import PRESETS, Recipe
+from refinenet.data.augmentation import Augmentation
+from refinenet.training.recipe import PRESETS, Recipe
 from runtime.arguments import positive, whole
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from refinenet.datasets import LabelledImages
+from refinenet.data.datasets import LabelledImages
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refinenet.training_state import TrainingState
+from refinenet.training.state import TrainingState
 from runtime.errors import MissingPackage
 
 try:

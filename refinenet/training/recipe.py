@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from refinenet.augmentation import Augmentation
+from refinenet.data.augmentation import Augmentation
 from runtime.errors import InputError
 
 

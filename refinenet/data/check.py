@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from refinenet.dataset_layout import NAME, Dataset, list_names, names_on_disk
-from refinenet.datasets import LabelledImages, find_dataset, open_split
+from refinenet.data.datasets import LabelledImages, find_dataset, open_split
+from refinenet.data.layout import NAME, Dataset, list_names, names_on_disk
 from runtime.errors import InputError
 from runtime.files import existing_folder, sha256_of
 from runtime.frames import Mask

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from refinenet.batches import Batches
-from refinenet.determinism import seed_dropout
-from refinenet.distributed import Processes, without_exchange
-from refinenet.loss import PixelLoss
-from refinenet.training_state import TrainingState
+from refinenet.training.batches import Batches
+from refinenet.training.determinism import seed_dropout
+from refinenet.training.distributed import Processes, without_exchange
+from refinenet.training.loss import PixelLoss
+from refinenet.training.state import TrainingState
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from refinenet.dataset_classes import (
+from refinenet.data.classes import (
     ADE20K_CLASSES,
     ADE20K_PALETTE,
     CAMVID_CLASSES,
@@ -26,7 +26,7 @@ from refinenet.dataset_classes import (
     VOC_CLASSES,
     voc_palette,
 )
-from refinenet.dataset_layout import Dataset, Split, splits_of
+from refinenet.data.layout import Dataset, Split, splits_of
 
 IGNORE = 255
 ZERO_IS_NO_CLASS = {0: IGNORE}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from refinenet.checkpoints import load_plain, save_checkpoint
-from refinenet.training_state import EpochRecord, TrainingState
+from refinenet.training.state import EpochRecord, TrainingState
 from runtime.card import Card
 from runtime.errors import InputError
 from runtime.files import existing_file, output_folder, written_whole

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from refinenet.dataset_classes import Palette, voc_palette
-from refinenet.dataset_layout import UNKNOWN, Dataset, list_names
-from refinenet.dataset_table import CAMVID, DATASETS, VOC
+from refinenet.data.classes import Palette, voc_palette
+from refinenet.data.layout import UNKNOWN, Dataset, list_names
+from refinenet.data.table import CAMVID, DATASETS, VOC
 from runtime.errors import InputError
 from runtime.files import existing_file, existing_folder
 from runtime.frames import Frame, Mask, read_frame
@@ -79,7 +79,7 @@ def find_dataset(name: str) -> Dataset:
         return DATASETS[name]
     if Path(name).suffix.lower() in DESCRIPTIONS:
         # Here, so that the datasets of the table need no PyYAML.
-        from refinenet.dataset_description import read_description
+        from refinenet.data.description import read_description
 
         return read_description(existing_file(name))
     raise InputError(

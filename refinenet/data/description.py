@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from refinenet.dataset_classes import Palette, voc_palette
-from refinenet.dataset_layout import NAME, Dataset, Names, splits_of
+from refinenet.data.classes import Palette, voc_palette
+from refinenet.data.layout import NAME, Dataset, Names, splits_of
 from runtime.errors import InputError
 
 REQUIRED = ("images", "labels", "splits", "classes")

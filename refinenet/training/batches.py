@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from refinenet.augmentation import augment, to_input
-from refinenet.datasets import LabelledImages
-from refinenet.distributed import Processes
-from refinenet.recipe import Recipe
+from refinenet.data.augmentation import augment, to_input
+from refinenet.data.datasets import LabelledImages
+from refinenet.training.distributed import Processes
+from refinenet.training.recipe import Recipe
 from runtime.errors import InputError
 
 Place = tuple[int, int]  # epoch, index of the image

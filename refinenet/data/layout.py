@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from refinenet.dataset_classes import Palette
+from refinenet.data.classes import Palette
 from runtime.errors import InputError
 from runtime.files import existing_file
 from runtime.frames import IMAGE_ENDINGS

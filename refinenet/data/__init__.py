@@ -1,0 +1,1 @@
+"""Labelled images: official layouts, descriptions, checks, and what training makes of them."""

@@ -1,0 +1,1 @@
+"""What a training is made of; refinenet/train.py puts it together."""
