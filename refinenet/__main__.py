@@ -14,32 +14,28 @@ from runtime.errors import MissingPackage
 
 
 class SubCommand(NamedTuple):
-    """module: its command_line module, which holds a function of the sub-command's name.
+    """package: where a module NAME_command holds the function NAME.
     extra: what to install where a package that it needs is missing."""
 
-    module: str
+    package: str
     extra: str
     summary: str
 
 
-REFINENET, EXPORT, RUNTIME, BENCHMARKS = (
-    f"{package}.command_line" for package in ("refinenet", "export", "runtime", "benchmarks")
-)
-
 COMMANDS = MappingProxyType(
     {
-        "data": SubCommand(REFINENET, "train", "check: faults and classes of labelled images"),
-        "train": SubCommand(REFINENET, "train", "train a network on labelled images"),
-        "evaluate": SubCommand(REFINENET, "export", "IoU per class of weights, ONNX, engines"),
-        "convert": SubCommand(REFINENET, "export", "any checkpoint to .safetensors with a card"),
-        "export": SubCommand(EXPORT, "export", "weights to ONNX: fp32, fp16, int8"),
-        "build": SubCommand(EXPORT, "rtx", "ONNX to TensorRT engines"),
-        "verify": SubCommand(EXPORT, "export", "every stage against the one before it"),
-        "benchmark": SubCommand(BENCHMARKS, "bench", "speed and agreement with PyTorch"),
-        "report": SubCommand(BENCHMARKS, "bench", "benchmark records as a table"),
-        "segment": SubCommand(RUNTIME, "export", "images and videos to masks and overlays"),
-        "inspect": SubCommand(RUNTIME, "rtx", "what a file is, and whether it can run here"),
-        "doctor": SubCommand(RUNTIME, "rtx", "what this machine can do, and how to mend it"),
+        "data": SubCommand("refinenet", "train", "check: faults and classes of labelled images"),
+        "train": SubCommand("refinenet", "train", "train a network on labelled images"),
+        "evaluate": SubCommand("refinenet", "export", "IoU per class of weights, ONNX, engines"),
+        "convert": SubCommand("refinenet", "export", "any checkpoint to .safetensors with a card"),
+        "export": SubCommand("export", "export", "weights to ONNX: fp32, fp16, int8"),
+        "build": SubCommand("export", "rtx", "ONNX to TensorRT engines"),
+        "verify": SubCommand("export", "export", "every stage against the one before it"),
+        "benchmark": SubCommand("benchmarks", "bench", "speed and agreement with PyTorch"),
+        "report": SubCommand("benchmarks", "bench", "benchmark records as a table"),
+        "segment": SubCommand("runtime", "export", "images and videos to masks and overlays"),
+        "inspect": SubCommand("runtime", "rtx", "what a file is, and whether it can run here"),
+        "doctor": SubCommand("runtime", "rtx", "what this machine can do, and how to mend it"),
     }
 )
 
@@ -73,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _call(name: str, arguments: Sequence[str]) -> int:
     row = COMMANDS[name]
     try:
-        command = getattr(import_module(row.module), name)
+        command = getattr(import_module(f"{row.package}.{name}_command"), name)
         code: int = command(arguments)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:

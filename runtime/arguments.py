@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from runtime.errors import CheckFailed, DeployError, InputError
@@ -83,3 +84,8 @@ def choices(*allowed: str) -> Callable[[str], tuple[str, ...]]:
         return tuple(dict.fromkeys(words))
 
     return parse
+
+
+def print_written(path: Path, remark: str = "") -> None:
+    """One line for a file that a command has written."""
+    print(f"{path}  {path.stat().st_size / 1e6:.1f} MB{remark}")

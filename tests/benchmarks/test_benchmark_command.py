@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.command_line import benchmark, report
+from benchmarks.benchmark_command import benchmark
 from benchmarks.record import read_record
 from benchmarks.report import BEGIN, END
+from benchmarks.report_command import report
 from refinenet import create_model
 from refinenet.__main__ import main
 from refinenet.checkpoints import save_checkpoint
@@ -137,7 +138,8 @@ def test_a_malformed_record_is_one_line_and_exit_code_2(
 
 def test_help_and_report_import_no_torch() -> None:
     program = (
-        "import sys; from benchmarks.command_line import _benchmark_parser, report\n"
+        "import sys; from benchmarks.benchmark_command import _benchmark_parser\n"
+        "from benchmarks.report_command import report\n"
         "import benchmarks.report, benchmarks.record\n"
         "_benchmark_parser().format_help()\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'onnxruntime', 'cv2')))"

@@ -25,7 +25,7 @@ def heavy_after(statement: str) -> list[str]:
     [
         "import runtime",
         "from runtime import Segmenter",
-        "import runtime.command_line",
+        "import runtime.segment_command",
         "import runtime.tensorrt_api, runtime.compatibility",
         "import runtime.engine",
         "import runtime.inspect, runtime.doctor, runtime.video, runtime.images",

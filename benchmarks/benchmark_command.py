@@ -1,4 +1,4 @@
-"""`refinenet benchmark` and `refinenet report`."""
+"""`refinenet benchmark`: speed and agreement with PyTorch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +16,6 @@ from runtime.files import output_folder
 if TYPE_CHECKING:  # measuring needs torch's datasets; --help does not
     from benchmarks.measure import BenchmarkOptions
     from benchmarks.record import Record
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """records: files that `refinenet benchmark --json` wrote. markdown: a file with markers."""
-
-    records: tuple[Path, ...]
-    markdown: Path | None
 
 
 def benchmark(arguments: Sequence[str]) -> int:
@@ -45,23 +36,6 @@ def benchmark(arguments: Sequence[str]) -> int:
         write_record(json_file, record)
     print(tables([record]))
     _check_some_ran(record)
-    return DONE
-
-
-def report(arguments: Sequence[str]) -> int:
-    """Print records as tables, or put them into a Markdown file."""
-    given = _report_parser().parse_args(arguments)
-    options = ReportOptions(tuple(given.records), given.markdown)
-
-    from benchmarks.record import read_record
-    from benchmarks.report import insert_table, tables
-
-    text = tables([read_record(path) for path in options.records])
-    if options.markdown is None:
-        print(text)
-    else:
-        insert_table(options.markdown, text)
-        print(f"wrote {options.markdown}")
     return DONE
 
 
@@ -89,22 +63,6 @@ def _benchmark_parser() -> Parser:
     add("--seconds", type=_seconds, default=3.0, help="least time of a round (default: 3)")
     add("--rounds", type=positive, default=3, help="turns that every backend gets (default: 3)")
     add("--json", type=Path, metavar="FILE", help="write the record with every latency")
-    return parser
-
-
-def _report_parser() -> Parser:
-    parser = Parser(
-        "report",
-        "Benchmark records as Markdown tables.",
-        "refinenet report record.json --markdown README.md",
-    )
-    parser.add_argument("records", nargs="+", type=Path, metavar="RECORD.json")
-    parser.add_argument(
-        "--markdown",
-        type=Path,
-        metavar="FILE",
-        help="put the tables between <!-- benchmark:begin --> and <!-- benchmark:end --> in FILE",
-    )
     return parser
 
 

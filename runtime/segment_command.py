@@ -1,10 +1,10 @@
-"""The commands of this package: segment, inspect, doctor."""
+"""`refinenet segment`: images and videos to masks and overlays."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,41 +39,6 @@ def segment(arguments: Sequence[str]) -> int:
     if _is_images(options.source):
         return _segment_images(options)
     return _segment_video(options)
-
-
-def inspect(arguments: Sequence[str]) -> int:
-    """refinenet inspect: what a file is, and whether this machine can run it."""
-    parser = Parser(
-        "inspect",
-        "What a weights, ONNX or engine file is, and whether this machine can run it.",
-        "refinenet inspect build/street.fp16.rtx.engine",
-    )
-    parser.add_argument("file", type=Path, help=".safetensors, .onnx or .engine")
-    parser.add_argument("--card", type=Path, help="the card of a file that carries none")
-    given = parser.parse_args(arguments)
-    from runtime.inspect import inspect_file
-
-    facts = inspect_file(given.file, given.card)
-    print(given.file)
-    _print_facts(facts)
-    return DONE
-
-
-def doctor(arguments: Sequence[str]) -> int:
-    """refinenet doctor: what this machine can do, and how to mend what it can't."""
-    parser = Parser(
-        "doctor", "What this machine can do, and what mends the rest.", "refinenet doctor"
-    )
-    parser.parse_args(arguments)
-    from runtime.doctor import examine
-
-    findings = examine()
-    width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        print(f"{'yes' if finding.present else 'no':<4} {finding.name:<{width}}  {finding.found}")
-        if finding.mend:
-            print(f"{'':<{width + 7}}→ {finding.mend}")
-    return DONE
 
 
 def _segment_options(arguments: Sequence[str]) -> SegmentOptions:
@@ -180,9 +145,3 @@ def _report(options: SegmentOptions, segmenter: Segmenter, count: int, seconds: 
         f"{options.output}: {frames}, {count / seconds:.1f} frames/s, reading and writing "
         f"included ({segmenter.description})"
     )
-
-
-def _print_facts(facts: Mapping[str, str]) -> None:
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        print(f"  {name:<{width}}  {value}")
