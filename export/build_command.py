@@ -6,13 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from runtime.arguments import DONE, Parser, print_written
 from runtime.files import existing_file
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

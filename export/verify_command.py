@@ -5,13 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runtime.arguments import DONE, Parser, positive
 from runtime.errors import CheckFailed
-
-if TYPE_CHECKING:
-    pass
 
 
 def verify(arguments: Sequence[str]) -> int:
