@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -41,8 +41,7 @@ def recognize(weights: Weights, path: Path) -> tuple[str, int, Weights]:
         )
     tables = (OURS, REFINENET, LIGHT_WEIGHT, LIGHT_WEIGHT_MOBILE)
     readings = [renamed(weights, table) for table in tables]
-    ours = max(readings, key=lambda reading: _nearest(reading)[0])
-    variant = nearest_variant(ours)
+    variant, ours = _nearest(readings)
     if variant is None:
         raise CheckpointError(
             f"{path} fits no known network: its first keys are {', '.join(list(weights)[:3])}. "
@@ -51,19 +50,27 @@ def recognize(weights: Weights, path: Path) -> tuple[str, int, Weights]:
     return variant, _num_classes(ours, variant, path), ours
 
 
-def nearest_variant(weights: Iterable[str]) -> str | None:
+def nearest_variant(weights: Weights) -> str | None:
     """The variant that shares the greatest part of these keys of ours, or None."""
-    share, variant = _nearest(weights)
-    return variant if share else None
+    return _nearest([weights])[0]
 
 
-def _nearest(weights: Iterable[str]) -> tuple[float, str]:
-    keys = {key for key in weights if not key.endswith("num_batches_tracked")}
-    links = [int(match[1]) + 1 for match in map(LINK.fullmatch, keys) if match]
-    pooling = Pooling(POOL_CONV, max(links, default=PUBLISHED_POOLING.links))
-    variants = [join_variant(row, pooling) for row in VARIANTS]
-    shares = ((len(keys & _keys_of(v)) / len(keys | _keys_of(v)), v) for v in variants)
-    return max(shares, key=lambda entry: entry[0])
+def _nearest(readings: Sequence[Weights]) -> tuple[str | None, Weights]:
+    """The variant and the reading of the keys that share most; the first that share all."""
+    best: tuple[str | None, Weights] = (None, readings[0])
+    most = 0.0
+    for row in VARIANTS:  # the outer loop: building a network's keys is what takes time
+        for reading in readings:
+            keys = {key for key in reading if not key.endswith("num_batches_tracked")}
+            links = [int(match[1]) + 1 for match in map(LINK.fullmatch, keys) if match]
+            pooling = Pooling(POOL_CONV, max(links, default=PUBLISHED_POOLING.links))
+            variant = join_variant(row, pooling)
+            share = len(keys & _keys_of(variant)) / len(keys | _keys_of(variant))
+            if share > most:
+                best, most = (variant, reading), share
+            if share == 1:
+                return best
+    return best
 
 
 @cache
