@@ -3,70 +3,114 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from benchmarks.backends import Backend
-from benchmarks.record import Agreement
-from refinenet.data.datasets import LabelledImages
+from benchmarks.images import Sample
+from benchmarks.measurements import Accuracy, Agreement
 from refinenet.metrics import ConfusionMatrix
 from runtime.card import Card
 from runtime.errors import DeviceError
 from runtime.frames import Frame, Mask
-from runtime.resize import fit, restore
+from runtime.resize import restore
 
 
-def agreement_with(
-    reference: Backend,
-    backends: Sequence[Backend],
-    frames: Iterable[Frame],
-    after_frame: Callable[[], object] = lambda: None,
-) -> list[Agreement]:
-    """The share of pixels to which each backend gives the reference's class.
+@dataclass(frozen=True)
+class Judged:
+    """A backend whose masks are judged.
 
-    frames: at least one, (H, W, 3) uint8 BGR, at the model's size.
-
-    Raises DeviceError if a backend returns a mask of another shape.
+    batch: frames that every call of it must have; None for any number.
     """
-    equal_pixels, pixels = [0] * len(backends), 0
-    for frame in frames:
-        expected = _mask_of(reference, frame)
-        pixels += expected.size
-        for index, backend in enumerate(backends):
-            equal_pixels[index] += int(np.count_nonzero(_mask_of(backend, frame) == expected))
-        after_frame()
-    return [Agreement(equal, pixels) for equal in equal_pixels]
+
+    backend: Backend
+    batch: int | None = None
 
 
-def mean_ious(
-    backends: Sequence[Backend],
-    labelled: LabelledImages,
+@dataclass
+class _Tally:
+    """What one backend got right so far, or the error that took it away."""
+
+    matrix: ConfusionMatrix
+    equal_pixels: int = 0
+    compared_pixels: int = 0
+    labelled: bool = False
+    error: DeviceError | None = field(default=None)
+
+
+def judge(
+    judged: Sequence[Judged],
+    reference: int | None,
+    samples: Iterable[Sample],
     geometry: Card,
-    after_image: Callable[[], object] = lambda: None,
-) -> list[float | None]:
-    """Each backend's mIoU, 0 to 1, its masks brought back to the size of the labels.
+    after_sample: Callable[[], object] = lambda: None,
+) -> list[Accuracy | DeviceError]:
+    """Hold every backend's masks against the reference's, and against the labels.
 
-    geometry: the size that the backends take, and how a frame gets there.
+    reference: the index of the backend that the others must agree with, or None.
+    samples: at least one. geometry: with the size that they have, and how they got there.
 
-    Returns None where no class occurs in the labels: JSON has no NaN.
+    Returns each backend's accuracy, or the error that took it away. Without the reference's mask
+    nothing can be compared, so an error of the reference's is raised.
     """
-    matrices = [ConfusionMatrix(len(labelled.dataset.classes)) for _ in backends]
-    for index in range(len(labelled)):
-        frame, label = labelled.read(index)
-        for backend, matrix in zip(backends, matrices, strict=True):
-            mask = restore(_mask_of(backend, fit(frame, geometry)), frame.shape[:2], geometry)
-            matrix.add(label, mask)
-        after_image()
-    return [None if np.isnan(m.mean_iou) else m.mean_iou for m in matrices]
+    tallies = [_Tally(ConfusionMatrix(len(geometry.classes))) for _ in judged]
+    order = sorted(range(len(judged)), key=lambda index: index != reference)  # it comes first
+    for sample in samples:
+        expected: Mask | None = None
+        for index in order:
+            tally = tallies[index]
+            if tally.error is not None:
+                continue
+            try:
+                mask = mask_of(judged[index], sample.frame)
+            except DeviceError as error:
+                if index == reference:
+                    raise
+                tally.error = error
+                continue
+            if index == reference:
+                expected = mask
+            _count(tally, mask, sample, expected if sample.compared else None, geometry)
+        after_sample()
+    return [_accuracy(t, index == reference, geometry) for index, t in enumerate(tallies)]
 
 
-def _mask_of(backend: Backend, frame: Frame) -> Mask:
+def _count(
+    tally: _Tally, mask: Mask, sample: Sample, expected: Mask | None, geometry: Card
+) -> None:
+    if expected is not None:
+        tally.equal_pixels += int(np.count_nonzero(mask == expected))
+        tally.compared_pixels += expected.size
+    if sample.label is not None:
+        tally.labelled = True
+        size = (sample.label.shape[0], sample.label.shape[1])
+        tally.matrix.add(sample.label, restore(mask, size, geometry))
+
+
+def _accuracy(tally: _Tally, is_reference: bool, geometry: Card) -> Accuracy | DeviceError:
+    if tally.error is not None:
+        return tally.error
+    assert geometry.frame_size is not None
+    compared = tally.compared_pixels and not is_reference
+    ious = [None if np.isnan(iou) else float(iou) for iou in tally.matrix.iou]
+    known = [iou for iou in ious if iou is not None]
+    return Accuracy(
+        *geometry.frame_size,
+        agreement=Agreement(tally.equal_pixels, tally.compared_pixels) if compared else None,
+        mean_iou=float(np.mean(known)) if known else None,
+        class_iou=tuple(ious) if tally.labelled else (),
+    )
+
+
+def mask_of(judged: Judged, frame: Frame) -> Mask:
     """The mask of one frame, (H, W, 3) to (H, W); DeviceError if it has another shape."""
-    masks = backend(frame[np.newaxis])
-    if masks.shape != (1, *frame.shape[:2]):
+    frames = np.repeat(frame[np.newaxis], judged.batch or 1, axis=0)
+    masks = judged.backend(frames)
+    if masks.shape != frames.shape[:3]:
         raise DeviceError(
-            f"{backend.description} returned masks of shape {masks.shape} for one frame; expected "
-            f"{(1, *frame.shape[:2])}. Export the model anew"
+            f"{judged.backend.description} returned masks of shape {masks.shape}; expected "
+            f"{frames.shape[:3]}. Export the model anew"
         )
     mask: Mask = masks[0]
     return mask

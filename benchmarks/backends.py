@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,16 @@ from runtime.tensorrt_api import TITLES
 
 MODEL_ENDINGS = (".onnx", ".engine")
 PRECISIONS = ("fp32", "fp16", "int8")
+CPU, CUDA = "cpu", "cuda"
+
 ONNX_RUNTIME_CPU = "ONNX Runtime CPU"
+PROVIDERS = MappingProxyType(  # by what --against calls them; the CPU's is always measured
+    {
+        "onnxruntime-cuda": ("cuda", "ONNX Runtime CUDA"),
+        "onnxruntime-tensorrt": ("tensorrt", "ONNX Runtime TensorRT"),
+        "onnxruntime-rtx": ("rtx", "ONNX Runtime TensorRT-RTX"),
+    }
+)
 
 
 class Backend(Protocol):
@@ -26,7 +36,8 @@ class Backend(Protocol):
 
     description: library, version and device, for the record.
     A call takes (N, H, W, 3) uint8 BGR frames in host memory and returns the (N, H, W) uint8 masks
-    in host memory, finished: nothing of it is still on its way.
+    in host memory, finished: nothing of it is still on its way. It raises DeviceError where the
+    device or the library fails.
     """
 
     @property
@@ -35,20 +46,68 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
+class Job(Protocol):
+    """Frames under way."""
+
+    def result(self) -> NDArray[np.uint8]:
+        """Wait for the (N, H, W) uint8 masks."""
+        ...
+
+
+class Submitting(Backend, Protocol):
+    """A backend that takes frames before the masks of the last ones are there, as Engine does."""
+
+    def submit(self, frames: NDArray[np.uint8], /) -> Job: ...
+
+
+class Streamed:
+    """A backend whose frames overlap: the copies of one with the computation of another."""
+
+    def __init__(self, backend: Submitting) -> None:
+        self._backend = backend
+        self.description = f"{backend.description}, streamed"
+
+    def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        return self.submit(frames).result()
+
+    def submit(self, frames: NDArray[np.uint8]) -> Job:
+        return self._backend.submit(frames)
+
+    def close(self) -> None:
+        self._backend.close()
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A backend that is yet to be opened, so that one which cannot be still has its row.
 
-    file: the model, for PyTorch the weights.
+    device: cpu or cuda, where it computes.
+    file: the model, for PyTorch the weights. card: its input_shape says which batch and size it
+    takes; None, or None in it, takes any.
     opener: imports what the backend needs and returns the function that opens it, so that loading
     can be timed without the import. Both raise MissingPackage, EngineMismatch or DeviceError where
     the backend cannot run here.
+    streamed: what it opens is Streamed, and for the offline scenario alone.
     """
 
     name: str
+    device: str
     file: Path
     card: Card
     opener: Callable[[], Callable[[], Backend]]
+    streamed: bool = False
+
+    @property
+    def batch(self) -> int | None:
+        """Frames that every call must have; None for any number."""
+        return self.card.input_shape[0] if self.card.input_shape else None
+
+    def refusal(self, batch: int, size: tuple[int, int]) -> str | None:
+        """Why it cannot take this batch and size; None if it can."""
+        if self.batch not in (None, batch):
+            return f"it takes {self.batch} frames at a time"
+        own = self.card.frame_size
+        return None if own in (None, size) else f"it takes frames of {own[0]}x{own[1]}"
 
 
 def model_files(paths: Sequence[str | Path]) -> list[Path]:
@@ -83,10 +142,11 @@ def _order(file: Path) -> tuple[int, list[int], str]:
     return MODEL_ENDINGS.index(file.suffix), precision, file.name
 
 
-def file_candidate(file: Path, threads: int | None) -> Candidate:
-    """The backend of an .onnx or .engine file.
+def file_candidates(file: Path, threads: int | None, against: Sequence[str]) -> list[Candidate]:
+    """The backends of an .onnx or .engine file.
 
     threads: for ONNX Runtime's CPU provider, or None for its own choice.
+    against: names of PROVIDERS that run an .onnx file besides the CPU's.
 
     Raises InputError if the file is no whole model, or gives anything else than masks.
     """
@@ -96,8 +156,16 @@ def file_candidate(file: Path, threads: int | None) -> Candidate:
             f"{file} gives {card.output_kind}; expected a mask. Export it with --output-kind mask"
         )
     if file.suffix == ".engine":
-        return Candidate(_engine_name(file), file, card, partial(_engine_opener, file))
-    return Candidate(ONNX_RUNTIME_CPU, file, card, partial(_onnx_opener, file, threads))
+        return _engine_candidates(file, card)
+    on_cpu = partial(_onnx_opener, file, "cpu", threads)
+    on_gpu = (PROVIDERS[word] for word in against if word in PROVIDERS)
+    return [
+        Candidate(ONNX_RUNTIME_CPU, CPU, file, card, on_cpu),
+        *(
+            Candidate(name, CUDA, file, card, partial(_onnx_opener, file, provider, None))
+            for provider, name in on_gpu
+        ),
+    ]
 
 
 def _engine_name(file: Path) -> str:
@@ -107,13 +175,30 @@ def _engine_name(file: Path) -> str:
     return TITLES.get(str(package), "TensorRT engine")
 
 
-def _engine_opener(file: Path) -> Callable[[], Backend]:
+def _engine_candidates(file: Path, card: Card) -> list[Candidate]:
+    """Launched layer by layer, as one CUDA graph, and that with frames that overlap."""
+    name = _engine_name(file)
+    plain = partial(_engine_opener, file, cuda_graph=False, streamed=False)
+    graph = partial(_engine_opener, file, cuda_graph=True, streamed=False)
+    streamed = partial(_engine_opener, file, cuda_graph=None, streamed=True)
+    return [
+        Candidate(name, CUDA, file, card, plain),
+        Candidate(f"{name}, CUDA graph", CUDA, file, card, graph),
+        Candidate(f"{name}, streamed", CUDA, file, card, streamed, streamed=True),
+    ]
+
+
+def _engine_opener(file: Path, cuda_graph: bool | None, streamed: bool) -> Callable[[], Backend]:
     from runtime.engine import Engine
+    from runtime.loaded_engine import EngineOptions
 
-    return partial(Engine.open, file)
+    options = EngineOptions(cuda_graph=cuda_graph)
+    if streamed:
+        return lambda: Streamed(Engine.open(file, options=options))
+    return partial(Engine.open, file, options=options)
 
 
-def _onnx_opener(file: Path, threads: int | None) -> Callable[[], Backend]:
+def _onnx_opener(file: Path, provider: str, threads: int | None) -> Callable[[], Backend]:
     from runtime.onnx_session import OnnxSession
 
-    return partial(OnnxSession.open, file, provider="cpu", threads=threads)
+    return partial(OnnxSession.open, file, provider=provider, threads=threads)

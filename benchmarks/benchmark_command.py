@@ -5,17 +5,25 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from runtime.arguments import DONE, Parser, choices, positive, size
+from benchmarks.measurements import SCENARIOS, SINGLE
+from runtime.arguments import DONE, Parser, choices, positive, size, whole
 from runtime.errors import DeviceError, InputError
 from runtime.files import output_folder
 
 if TYPE_CHECKING:  # measuring needs torch's datasets; --help does not
     from benchmarks.measure import BenchmarkOptions
+    from benchmarks.measurements import Measurement
     from benchmarks.record import Record
+
+# As in torch_backends.VARIANTS and backends.PROVIDERS, which --help does not import.
+OF_WEIGHTS = ("torch", "torch-autocast", "torch-compile", "aotinductor", "torch-tensorrt")
+OF_MODELS = ("onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-rtx")
+AGAINST = (*OF_WEIGHTS, *OF_MODELS, "all")
+T = TypeVar("T")
 
 
 def benchmark(arguments: Sequence[str]) -> int:
@@ -32,11 +40,40 @@ def benchmark(arguments: Sequence[str]) -> int:
 
     command = shlex.join(("refinenet", "benchmark", *arguments))
     record = measure(options, command, quiet=given.quiet)
+    if given.roofline:
+        from benchmarks.measure_roofline import with_roofline
+
+        record = with_roofline(record, options.models)
     if json_file is not None:
         write_record(json_file, record)
     print(tables([record]))
     _check_some_ran(record)
+    if not given.quiet:
+        print("\n".join(["", *endings(record)]))
     return DONE
+
+
+def endings(record: Record) -> list[str]:
+    """Why the rounds of every measurement ended, a line each."""
+    return [
+        f"{result.name} {result.precision}, {entry.scenario}, batch {entry.batch}, "
+        f"{entry.height}x{entry.width}: {_ending(entry)}"
+        for result in record.results
+        for entry in result.measurements
+    ]
+
+
+def _ending(entry: Measurement) -> str:
+    if entry.not_run is not None:
+        return f"NOT RUN: {entry.not_run}"
+    if entry.error is not None:
+        return f"LOST after {len(entry.rounds)} rounds: {entry.error}"
+    reasons = {
+        "stable": "the median is stable",
+        "time": "the time is over and the median not yet stable",
+        "rounds": "the rounds asked for",
+    }
+    return f"{len(entry.rounds)} rounds: {reasons[entry.stopped_by or 'rounds']}"
 
 
 def _benchmark_parser() -> Parser:
@@ -53,27 +90,93 @@ def _benchmark_parser() -> Parser:
         "--limit", type=positive, metavar="N", help="at most N images, evenly spaced (default: all)"
     )
     add("--weights", help="what the models were exported from: a file, or a shipped name")
-    add("--against", type=choices("torch"), help="compare with torch (default with --weights)")
-    add("--size", type=size, help="HEIGHTxWIDTH of the frames, for models that take any")
+    add(
+        "--against",
+        type=choices(*AGAINST),
+        metavar="NAMES",
+        help=f"what else to measure, some of {', '.join(AGAINST)}; all for all of them "
+        "(default: torch, if there are --weights; .onnx files always run on ONNX Runtime's CPU)",
+    )
+    add(
+        "--size",
+        type=listed(size),
+        default=(),
+        metavar="HEIGHTxWIDTH,…",
+        help="of the frames (default: those that the models were exported for)",
+    )
+    add(
+        "--batch",
+        type=listed(positive),
+        default=(1,),
+        metavar="N,…",
+        help="frames in one call, for offline and multi (default: 1)",
+    )
     add("--data", type=Path, help="folder of a labelled data set, for mIoU")
     add("--dataset", default="camvid", help="see docs/datasets.md (default: camvid)")
     add("--split", default="val", help="its split (default: val)")
-    add("--scenario", choices=("single",), default="single", help="one frame at a time")
+    add(
+        "--scenario",
+        type=choices(*SCENARIOS),
+        default=(SINGLE,),
+        metavar="NAMES",
+        help="some of single: one frame at a time; multi: queries of --streams frames; server: "
+        "random arrivals; offline: as many as can be (default: single)",
+    )
+    add("--streams", type=positive, default=8, help="frames in a query of multi (default: 8)")
+    add(
+        "--latency-bound",
+        type=above_zero,
+        metavar="MS",
+        help="server: the highest rate of arrivals is sought whose p99 stays within this",
+    )
+    add("--seed", type=whole, default=0, help="of the arrivals (default: 0)")
     add("--threads", type=positive, help="of every CPU backend (default: each library's own)")
-    add("--seconds", type=_seconds, default=3.0, help="least time of a round (default: 3)")
-    add("--rounds", type=positive, default=3, help="turns that every backend gets (default: 3)")
+    add("--seconds", type=above_zero, default=0.5, help="least time of a round (default: 0.5)")
+    add(
+        "--rounds", type=positive, default=10, help="that every backend gets at least (default: 10)"
+    )
+    add(
+        "--stable-within",
+        type=above_zero,
+        default=0.02,
+        metavar="SHARE",
+        help="no more rounds, once every median's 95 %% interval is as narrow (default: 0.02)",
+    )
+    add(
+        "--limit-seconds",
+        type=above_zero,
+        default=60.0,
+        help="no further rounds after this, stable or not (default: 60)",
+    )
     add("--json", type=Path, metavar="FILE", help="write the record with every latency")
+    add(
+        "--roofline",
+        action="store_true",
+        help="measure the machine's peak too, and how near each backend comes to it",
+    )
+    add(
+        "--pictures",
+        action="store_true",
+        help="keep a few frames and all masks of them beside the record, for the page",
+    )
     return parser
 
 
 def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
     from benchmarks.images import Labels
     from benchmarks.measure import BenchmarkOptions
+    from benchmarks.pictures import pictures_path
+    from benchmarks.plan import Load
+    from benchmarks.rounds import Patience
     from benchmarks.scenarios import StopRule
 
-    if given.against and given.weights is None:
+    if given.pictures and given.json is None:
+        raise InputError("--pictures are kept beside a record; give --json FILE too")
+    against = given.against or ("torch",)
+    needs_weights = [word for word in given.against or () if word in OF_WEIGHTS]
+    if needs_weights and given.weights is None:
         raise InputError(
-            "--against torch needs the weights that the models were exported from; "
+            f"--against {needs_weights[0]} needs the weights that the models were exported from; "
             "give --weights FILE, or a shipped name such as lw-mobilenetv2-camvid"
         )
     return BenchmarkOptions(
@@ -81,24 +184,38 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
         weights=given.weights,
         images=given.images,
         labels=Labels(given.dataset, given.data, given.split) if given.data else None,
+        against=tuple(word for word in AGAINST if word in against or "all" in against),
         limit=given.limit,
-        size=given.size,
-        scenario=given.scenario,
+        scenarios=given.scenario,
+        batches=given.batch,
+        sizes=given.size,
         threads=given.threads,
-        rounds=given.rounds,
         # A backend so slow that it misses the count still ends, with its few frames on record.
-        rule=StopRule(seconds=given.seconds, cap_seconds=10 * given.seconds),
+        rule=StopRule(seconds=given.seconds, cap_seconds=20 * given.seconds),
+        patience=Patience(given.rounds, given.stable_within, given.limit_seconds),
+        load=Load(given.latency_bound, given.streams, given.seed),
+        pictures=pictures_path(given.json) if given.pictures else None,
     )
 
 
-def _seconds(text: str) -> float:
+def above_zero(text: str) -> float:
+    """A finite number above zero."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}'; expected seconds above zero, such as 3")
+        raise argparse.ArgumentTypeError(f"'{text}'; expected a number above zero, such as 0.5")
     return value
+
+
+def listed(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """A comma-separated list, each entry once."""
+
+    def parse(text: str) -> tuple[T, ...]:
+        return tuple(dict.fromkeys(kind(word.strip()) for word in text.split(",")))
+
+    return parse
 
 
 def _check_output(path: Path) -> None:
@@ -108,8 +225,8 @@ def _check_output(path: Path) -> None:
 
 
 def _check_some_ran(record: Record) -> None:
-    if all(result.measurement is None for result in record.results):
+    if not any(entry.rounds for result in record.results for entry in result.measurements):
         raise DeviceError(
-            f"none of the {len(record.results)} models could run here, for the reasons above; "
+            f"none of the {len(record.results)} backends could run here, for the reasons above; "
             "see refinenet doctor"
         )

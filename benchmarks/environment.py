@@ -9,7 +9,9 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.record import Environment, Gpu
+from benchmarks.gpu_state import gpu_states, gpus
+from benchmarks.machine import Environment, MachineState
+from benchmarks.tegrastats import jetson_state
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -22,13 +24,13 @@ PACKAGES = (
     "tensorrt",
     "tensorrt-rtx-cu12",
     "tensorrt-rtx-cu13",
+    "torch-tensorrt",
+    "nvidia-ml-py",
     "cuda-python",
     "numpy",
     "opencv-python",
     "opencv-python-headless",
 )
-
-GPU_FIELDS = "name,driver_version,clocks.sm,clocks.mem,power.draw,power.limit,temperature.gpu"
 
 
 def environment() -> Environment:
@@ -36,42 +38,44 @@ def environment() -> Environment:
     commit = _output("git", "-C", str(CHECKOUT), "rev-parse", "HEAD") if _is_checkout() else None
     changes = _output("git", "-C", str(CHECKOUT), "status", "--porcelain") if commit else None
     return Environment(
-        utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         system=platform.platform(),
         python=platform.python_version(),
         cpu=_cpu_model(),
         cores=_usable_cores(),
-        load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         versions=_versions(),
         commit=commit,
         commit_is_dirty=None if changes is None else bool(changes),
-        gpus=parse_gpus(
-            _output("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader,nounits")
-            or ""
-        ),
+        gpus=gpus(),
     )
 
 
-def parse_gpus(listing: str) -> tuple[Gpu, ...]:
-    """nvidia-smi's CSV, one GPU a line; a figure that it does not report ("[N/A]") is None."""
-    gpus = []
-    for line in filter(None, listing.splitlines()):
-        name, driver, *figures = (field.strip() for field in line.split(","))
-        gpus.append(Gpu(name, driver, *(_number(figure) for figure in figures)))
-    return tuple(gpus)
+def machine_state() -> MachineState:
+    """What may change while a benchmark runs, as it is now."""
+    return MachineState(
+        utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        cpu_clock_mhz=_cpu_clock_mhz(),
+        gpus=gpu_states(),
+        jetson=jetson_state(),
+    )
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _cpu_clock_mhz() -> float | None:
+    """The mean over the cores; x86 Linux has it in /proc/cpuinfo, ARM in the scheduler's files."""
+    clocks = [float(line.partition(":")[2]) for line in _cpuinfo() if line.startswith("cpu MHz")]
+    files = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
+    clocks = clocks or [int(file.read_text(encoding="ascii")) / 1e3 for file in files]
+    return round(sum(clocks) / len(clocks), 1) if clocks else None
+
+
+def _cpuinfo() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 def _cpu_model() -> str:
     """The model name; Linux has it in /proc/cpuinfo, on ARM often only in the device tree."""
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else ():
+    for line in _cpuinfo():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     board = Path("/proc/device-tree/model")

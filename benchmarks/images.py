@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from refinenet.data.datasets import LabelledImages, open_dataset
 from runtime.card import Card
 from runtime.errors import InputError
 from runtime.files import existing_file
-from runtime.frames import Frame, list_images, read_frame
+from runtime.frames import Frame, Mask, list_images, read_frame
 from runtime.resize import fit
 
 # Enough for content not to matter to the latency, few enough to lie decoded in memory.
@@ -31,40 +31,78 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The images, and the labelled ones if there are any.
+class Sample:
+    """One image for the backends' masks to be judged on.
 
-    geometry: a card with the size at which frames go in and how they get there.
+    frame: (H, W, 3) uint8 BGR as it goes in. label: (H', W') uint8 at the image's own size,
+    or None.
+    compared: whether the masks are held against the reference's.
     """
+
+    frame: Frame
+    label: Mask | None
+    compared: bool
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images, and the labelled ones if there are any; often the same ones."""
 
     files: tuple[Path, ...]
     labelled: LabelledImages | None
-    geometry: Card
 
-    def frames(self) -> Iterator[Frame]:
-        """One frame after the other, (H, W, 3) uint8 BGR at the models' size."""
-        return (fit(read_frame(file), self.geometry) for file in self.files)
+    @property
+    def sample_count(self) -> int:
+        return len(self.files) + len(self._only_labelled())
 
-    def timed_frames(self) -> NDArray[np.uint8]:
-        """Some of them, decoded and resized before the clock starts: (N, H, W, 3) uint8 BGR."""
-        chosen = [self.files[index] for index in spread(len(self.files), MAX_TIMED_FRAMES)]
-        return np.stack([fit(read_frame(file), self.geometry) for file in chosen])
+    def samples(self, geometry: Card) -> Iterator[Sample]:
+        """One after the other, each image read once.
+
+        geometry: a card with the size at which frames go in and how they get there.
+        """
+        pairs = {} if self.labelled is None else {p[0]: i for i, p in self._numbered()}
+        for file in self.files:
+            if file in pairs and self.labelled is not None:
+                frame, label = self.labelled.read(pairs[file])
+                yield Sample(fit(frame, geometry), label, compared=True)
+            else:
+                yield Sample(fit(read_frame(file), geometry), None, compared=True)
+        for index in self._only_labelled():
+            assert self.labelled is not None
+            frame, label = self.labelled.read(index)
+            yield Sample(fit(frame, geometry), label, compared=False)
+
+    def _numbered(self) -> list[tuple[int, tuple[Path, Path]]]:
+        return [] if self.labelled is None else list(enumerate(self.labelled.pairs))
+
+    def _only_labelled(self) -> list[int]:
+        files = set(self.files)
+        return [index for index, (image, _) in self._numbered() if image not in files]
+
+    def timed_files(self) -> list[Path]:
+        """Some of the images: enough for content not to matter to the latency."""
+        return [self.files[index] for index in spread(len(self.files), MAX_TIMED_FRAMES)]
+
+    def timed_frames(self, geometry: Card) -> NDArray[np.uint8]:
+        """They, decoded and resized before the clock starts: (N, H, W, 3) uint8 BGR."""
+        return np.stack([fit(read_frame(file), geometry) for file in self.timed_files()])
 
 
 def open_inputs(
-    images: Path | None, labels: Labels | None, limit: int | None, geometry: Card
+    images: Path | None, labels: Labels | None, limit: int | None, classes: Sequence[str]
 ) -> Inputs:
     """Find the images.
 
     images: a file or a folder; None takes the labelled images.
     limit: at most so many images, and so many labelled ones; None takes all.
+    classes: of the models.
 
     Raises InputError without any image, or for labels with other classes than the models'.
     """
     labelled = None
     if labels is not None:
         labelled = open_dataset(labels.dataset, labels.root, labels.split)
-        known, expected = len(geometry.classes), len(labelled.dataset.classes)
+        known, expected = len(classes), len(labelled.dataset.classes)
         if known != expected:
             raise InputError(
                 f"{labels.dataset} has {expected} classes and the models have {known}; give the "
@@ -73,9 +111,9 @@ def open_inputs(
         pairs = labelled.pairs
         labelled = replace(labelled, pairs=tuple(pairs[i] for i in spread(len(pairs), limit)))
     if images is not None:
-        return Inputs(_image_files(images, limit), labelled, geometry)
+        return Inputs(_image_files(images, limit), labelled)
     if labelled is not None:
-        return Inputs(tuple(image for image, _ in labelled.pairs), labelled, geometry)
+        return Inputs(tuple(image for image, _ in labelled.pairs), labelled)
     raise InputError("no images to measure on; give real ones: --images FILE_OR_FOLDER")
 
 
@@ -92,33 +130,44 @@ def spread(count: int, limit: int | None) -> list[int]:
     return [index * count // limit for index in range(limit)]
 
 
-def common_geometry(candidates: Sequence[Candidate], size: tuple[int, int] | None) -> Card:
-    """A card with the one frame size, classes and resize policy that all models share.
+def common_geometries(
+    candidates: Sequence[Candidate], batches: Sequence[int], sizes: Sequence[tuple[int, int]]
+) -> tuple[Card, ...]:
+    """A card for each frame size, with the classes and the resize policy that all models share.
 
-    size: (height, width) for models that take any.
+    sizes: (height, width); if empty, those that the models were exported for.
 
-    Raises InputError where the models contradict each other or `size`, where one of them takes
-    another batch than one, or where no size is known.
+    Raises InputError where a model takes none of the batches or of the sizes, where the models are
+    of different classes or resize policies, or where no size is known.
     """
     models = [entry for entry in candidates if entry.card.input_shape is not None]  # not weights
-    for model in models:
-        own_size, batch = model.card.frame_size, (model.card.input_shape or (None,))[0]
-        if batch not in (None, 1):
-            raise InputError(
-                f"{model.file} takes {batch} frames at a time; a single stream has one. "
-                "Export it with --batch 1"
-            )
-        if size and own_size and own_size != size:
-            raise InputError(
-                f"{model.file} takes frames of {own_size[0]}x{own_size[1]}; expected "
-                f"{size[0]}x{size[1]}, as the others or --size. Benchmark sizes apart"
-            )
-        size = size or own_size
-    if not models or size is None:
+    own_sizes = [entry.card.frame_size for entry in models]
+    sizes = sizes or list(dict.fromkeys(size for size in own_sizes if size is not None))
+    if not models or not sizes:
         raise InputError("the models take frames of any size; choose one, such as --size 360x480")
+    for model, own_size in zip(models, own_sizes, strict=True):
+        if model.batch not in (None, *batches):
+            raise InputError(
+                f"{model.file} takes {model.batch} frames at a time; expected "
+                f"{_one_of(str(batch) for batch in batches)}. Give --batch {model.batch} with "
+                "--scenario offline, or export it with --batch 1"
+            )
+        if own_size not in (None, *sizes):
+            raise InputError(
+                f"{model.file} takes frames of {_text(own_size)}; expected "
+                f"{_one_of(_text(size) for size in sizes)}, as --size says"
+            )
     _check_alike(candidates, "classes")
     _check_alike(models, "resize_policy")
-    return replace(models[0].card, input_shape=(1, *size, 3))
+    return tuple(replace(models[0].card, input_shape=(None, *size, 3)) for size in sizes)
+
+
+def _text(size: tuple[int, int] | None) -> str:
+    return "any size" if size is None else f"{size[0]}x{size[1]}"
+
+
+def _one_of(words: Iterable[str]) -> str:
+    return " or ".join(words)
 
 
 def _check_alike(candidates: Sequence[Candidate], entry: str) -> None:

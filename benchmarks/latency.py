@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from benchmarks.record import Round
+from benchmarks.measurements import Round
 
 # A percentile rests on the samples beyond it. With 100 of them its rank is known to about a tenth;
 # for p99 this is MLPerf's order of magnitude, 10,000 queries, for p90 it is 1,000.

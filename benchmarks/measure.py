@@ -1,9 +1,8 @@
-"""One benchmark from files to a record: open every backend, compare the masks, time the frames."""
+"""One benchmark from files to a record: open every backend, judge its masks, time its frames."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,14 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.accuracy import agreement_with, mean_ious
-from benchmarks.backends import Backend, Candidate, file_candidate, model_files
-from benchmarks.environment import environment
-from benchmarks.images import Inputs, Labels, common_geometry, open_inputs
-from benchmarks.record import Agreement, Conditions, Measurement, Record, Result
-from benchmarks.scenarios import StopRule, single
-from runtime.errors import DeviceError, EngineMismatch, MissingPackage
-from runtime.files import sha256_of
+from benchmarks.accuracy import judge
+from benchmarks.backends import CPU, CUDA, Candidate, file_candidates, model_files
+from benchmarks.budget import frame_budget, with_phases
+from benchmarks.entrants import Entrant, opened, running
+from benchmarks.environment import environment, machine_state
+from benchmarks.images import Inputs, Labels, common_geometries, open_inputs
+from benchmarks.keep_pictures import keep_pictures
+from benchmarks.measurements import MULTI, SERVER, SINGLE, Phases
+from benchmarks.plan import Load, entries, measure_entry
+from benchmarks.record import Conditions, Record, Size
+from benchmarks.reference_workload import ReferenceWorkload, cpu_workload, gpu_workload
+from benchmarks.rounds import Patience
+from benchmarks.scenarios import StopRule
+from runtime.card import Card
+from runtime.errors import DeviceError
 
 
 @dataclass(frozen=True)
@@ -28,38 +34,28 @@ class BenchmarkOptions:
 
     models: .onnx and .engine files, or folders of them.
     weights: a file or a shipped name; PyTorch with them is measured too, as the reference.
+    against: what else runs the weights and the .onnx files, see VARIANTS and PROVIDERS.
     images: a file or a folder; None takes those of `labels`. limit: of the images, None for all.
-    size: (height, width) for models that take any. threads: None leaves it to each library.
+    batches: frames in one call. sizes: (height, width); empty takes those of the models.
+    threads: of every CPU backend; None leaves it to each library.
+    rule: when a round ends. patience: how many there are. load: how hard servers are asked.
+    pictures: where to keep some frames and every backend's masks of them, or None.
     """
 
     models: tuple[Path, ...]
     weights: str | None = None
+    against: tuple[str, ...] = ("torch",)
     images: Path | None = None
     labels: Labels | None = None
     limit: int | None = None
-    size: tuple[int, int] | None = None
-    scenario: str = "single"
+    scenarios: tuple[str, ...] = (SINGLE,)
+    batches: tuple[int, ...] = (1,)
+    sizes: tuple[tuple[int, int], ...] = ()
     threads: int | None = None
-    rounds: int = 3
     rule: StopRule = field(default_factory=StopRule)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A backend that has given its first mask."""
-
-    candidate: Candidate
-    backend: Backend
-    load_ms: float
-    first_frame_ms: float
-
-
-@dataclass(frozen=True)
-class NotRun:
-    """A backend that this machine cannot run."""
-
-    candidate: Candidate
-    reason: str
+    patience: Patience = field(default_factory=Patience)
+    load: Load = field(default_factory=Load)
+    pictures: Path | None = None
 
 
 def measure(options: BenchmarkOptions, command: str, quiet: bool = False) -> Record:
@@ -68,116 +64,170 @@ def measure(options: BenchmarkOptions, command: str, quiet: bool = False) -> Rec
     command: the command line, for the record.
 
     Raises InputError for models, weights or images that cannot be used. A backend that cannot run
-    on this machine is in the record with its reason.
+    on this machine, or fails on the way, is in the record with its reason.
     """
-    candidates, reference = _candidates(options)
-    geometry = common_geometry(candidates, options.size)
-    inputs = open_inputs(options.images, options.labels, options.limit, geometry)
-    frames = inputs.timed_frames()
-    machine = environment()  # before the first frame, which would raise its load average
-    with ExitStack() as stack:
-        trials = [_try(candidate, frames[:1], stack) for candidate in candidates]
-        opened = [trial for trial in trials if isinstance(trial, Opened)]
-        measurements = _measure(opened, reference, inputs, frames, options, quiet)
-    of_opened = iter(measurements)
+    candidates, reference = candidates_of(options)
+    return measure_candidates(candidates, reference, options, command, quiet)
+
+
+def measure_candidates(
+    candidates: Sequence[Candidate],
+    reference: str | None,
+    options: BenchmarkOptions,
+    command: str,
+    quiet: bool = False,
+) -> Record:
+    """Measure these instead of the options' own; reference: the name of one of them, or None."""
+    geometries = common_geometries(candidates, options.batches, options.sizes)
+    sizes = [_size(geometry) for geometry in geometries]
+    plan = entries(options.scenarios, options.batches, sizes, options.load)
+    inputs = open_inputs(options.images, options.labels, options.limit, candidates[0].card.classes)
+    before = machine_state()  # before the first frame, which would raise its load average
+    with ExitStack() as stack, tqdm(unit="step", leave=False, disable=quiet or None) as progress:
+        entrants = [_opened(candidate, inputs, geometries, stack) for candidate in candidates]
+        progress.total = len(geometries) * inputs.sample_count
+        progress.total += options.patience.rounds * len(plan) * len(running(entrants))
+        for geometry in geometries:
+            _judge(entrants, reference, inputs, geometry, progress)
+        workloads = _workloads(entrants, options.threads)
+        for entry in plan:
+            frames = inputs.timed_frames(geometries[sizes.index(entry.size)])
+            measure_entry(
+                entry,
+                entrants,
+                frames,
+                options.rule,
+                options.patience,
+                options.load,
+                workloads,
+                progress.update,
+            )
+        for entrant in running(entrants):
+            _add_budget(entrant, inputs, geometries)
+        if options.pictures is not None:
+            keep_pictures(options.pictures, entrants, inputs, geometries[0], before.utc)
+        after = machine_state()
     return Record(
         command=command,
-        conditions=_conditions(options, inputs, reference, frames),
-        environment=machine,
-        results=tuple(
-            _result(trial, next(of_opened) if isinstance(trial, Opened) else None)
-            for trial in trials
-        ),
+        conditions=_conditions(options, inputs, reference, geometries, workloads),
+        environment=environment(),
+        before=before,
+        after=after,
+        results=tuple(entrant.result() for entrant in entrants),
     )
 
 
-def _candidates(options: BenchmarkOptions) -> tuple[list[Candidate], str | None]:
+def candidates_of(options: BenchmarkOptions) -> tuple[list[Candidate], str | None]:
     """PyTorch first, the reference before all, if weights are given; and the reference's name."""
-    files = [file_candidate(file, options.threads) for file in model_files(options.models)]
+    files = [
+        candidate
+        for file in model_files(options.models)
+        for candidate in file_candidates(file, options.threads, options.against)
+    ]
     if options.weights is None:
         return files, None
     from benchmarks.torch_backends import REFERENCE, torch_candidates
 
-    return [*torch_candidates(options.weights, options.threads), *files], REFERENCE
+    size = next(iter(options.sizes), None) or _first_size(files)
+    shape = None if size is None else (options.batches[0], *size)
+    of_torch = torch_candidates(options.weights, options.threads, options.against, shape)
+    return [*of_torch, *files], REFERENCE
 
 
-def _try(candidate: Candidate, frame: NDArray[np.uint8], stack: ExitStack) -> Opened | NotRun:
-    """Open a backend and show it its first frame, (1, H, W, 3)."""
-    try:
-        open_backend = candidate.opener()
-        start_ns = time.perf_counter_ns()
-        backend = open_backend()
-        load_ms = _milliseconds_since(start_ns)
-        stack.callback(backend.close)
-        start_ns = time.perf_counter_ns()
-        backend(frame)
-        return Opened(candidate, backend, load_ms, _milliseconds_since(start_ns))
-    except (MissingPackage, EngineMismatch, DeviceError) as error:
-        return NotRun(candidate, str(error))
+def _first_size(candidates: Sequence[Candidate]) -> tuple[int, int] | None:
+    sizes = (candidate.card.frame_size for candidate in candidates)
+    return next((size for size in sizes if size is not None), None)
 
 
-def _milliseconds_since(start_ns: int) -> float:
-    return round((time.perf_counter_ns() - start_ns) / 1e6, 3)
+def _size(geometry: Card) -> tuple[int, int]:
+    assert geometry.frame_size is not None
+    return geometry.frame_size
 
 
-def _measure(
-    opened: Sequence[Opened],
+def _opened(
+    candidate: Candidate, inputs: Inputs, geometries: Sequence[Card], stack: ExitStack
+) -> Entrant:
+    own = candidate.card.frame_size
+    geometry = next(g for g in geometries if own in (None, g.frame_size))
+    frame = inputs.timed_frames(geometry)[:1]
+    return opened(candidate, np.repeat(frame, candidate.batch or 1, axis=0), stack)
+
+
+def _judge(
+    entrants: Sequence[Entrant],
     reference: str | None,
     inputs: Inputs,
-    frames: NDArray[np.uint8],
-    options: BenchmarkOptions,
-    quiet: bool,
-) -> list[Measurement]:
-    """Agreement and mIoU first, which warms everything up, then the rounds."""
-    backends = [entry.backend for entry in opened]
-    agreements: list[Agreement | None] = [None] * len(opened)
-    ious: list[float | None] = [None] * len(opened)
-    steps = options.rounds * len(opened)
-    steps += len(inputs.files) if reference else 0
-    steps += len(inputs.labelled) if inputs.labelled else 0
-    with tqdm(total=steps, unit="step", leave=False, disable=quiet or None) as progress:
-        if reference is not None:
-            first, *others = backends
-            agreements[1:] = agreement_with(first, others, inputs.frames(), progress.update)
-        if inputs.labelled is not None:
-            ious = mean_ious(backends, inputs.labelled, inputs.geometry, progress.update)
-        rounds = single(backends, frames, options.rule, options.rounds, progress.update)
-    return [
-        Measurement(entry.load_ms, entry.first_frame_ms, own_rounds, agreement, iou)
-        for entry, own_rounds, agreement, iou in zip(opened, rounds, agreements, ious, strict=True)
-    ]
+    geometry: Card,
+    progress: tqdm[None],
+) -> None:
+    """Agreement with the reference and IoU at one size, which warms everything up."""
+    size = _size(geometry)
+    judged = [e for e in running(entrants) if e.candidate.card.frame_size in (None, size)]
+    names = [entrant.candidate.name for entrant in judged]
+    index = names.index(reference) if reference in names else None
+    backends = [entrant.judged for entrant in judged]
+    found = judge(backends, index, inputs.samples(geometry), geometry, progress.update)
+    for entrant, accuracy in zip(judged, found, strict=True):
+        if isinstance(accuracy, DeviceError):
+            entrant.error = str(accuracy)
+        else:
+            entrant.accuracies.append(accuracy)
 
 
-def _result(trial: Opened | NotRun, measurement: Measurement | None) -> Result:
-    candidate = trial.candidate
-    return Result(
-        name=candidate.name,
-        precision=candidate.card.precision,
-        description=trial.backend.description if isinstance(trial, Opened) else "",
-        file=candidate.file.name,
-        sha256=sha256_of(candidate.file),
-        size_bytes=candidate.file.stat().st_size,
-        measurement=measurement,
-        not_run=trial.reason if isinstance(trial, NotRun) else None,
-    )
+def _workloads(entrants: Sequence[Entrant], threads: int | None) -> dict[str, ReferenceWorkload]:
+    """The reference workload of every device that is measured, as far as there is one."""
+    devices = {entrant.candidate.device for entrant in running(entrants)}
+    made = {CPU: cpu_workload(threads) if CPU in devices else None}
+    made[CUDA] = gpu_workload() if CUDA in devices else None
+    return {device: workload for device, workload in made.items() if workload is not None}
+
+
+def _add_budget(entrant: Entrant, inputs: Inputs, geometries: Sequence[Card]) -> None:
+    own = entrant.candidate.card.frame_size
+    geometry = next(g for g in geometries if own in (None, g.frame_size))
+    candidate = entrant.candidate
+    try:
+        if candidate.file.suffix == ".engine" and not candidate.streamed:
+            entrant.phases = _phases(candidate, inputs.timed_frames(geometry))
+        budget = frame_budget(entrant.judged, inputs.timed_files(), geometry)
+        entrant.budget = with_phases(budget, entrant.phases)
+    except DeviceError as error:
+        entrant.error = str(error)
+
+
+def _phases(candidate: Candidate, frames: NDArray[np.uint8]) -> Phases:
+    from benchmarks.engine_phases import engine_phases  # TensorRT and CUDA, for engines alone
+
+    return engine_phases(candidate.file, np.repeat(frames[:1], candidate.batch or 1, axis=0))
 
 
 def _conditions(
-    options: BenchmarkOptions, inputs: Inputs, reference: str | None, frames: NDArray[np.uint8]
+    options: BenchmarkOptions,
+    inputs: Inputs,
+    reference: str | None,
+    geometries: Sequence[Card],
+    workloads: Mapping[str, ReferenceWorkload],
 ) -> Conditions:
     labels = None
     if options.labels and inputs.labelled:
         count = len(inputs.labelled)
         labels = f"{options.labels.dataset} {options.labels.split}, {count} images"
+    load, patience = options.load, options.patience
     return Conditions(
-        scenario=options.scenario,
-        batch=1,
-        height=frames.shape[1],
-        width=frames.shape[2],
+        scenarios=options.scenarios,
+        batches=options.batches,
+        sizes=tuple(Size(*_size(geometry)) for geometry in geometries),
         images=tuple(file.name for file in inputs.files),
+        classes=geometries[0].classes,
         labels=labels,
         reference=reference,
         threads=options.threads,
-        rounds=options.rounds,
+        rounds=patience.rounds,
+        stable_within=patience.stable_within,
+        limit_seconds=None if patience.stable_within is None else patience.limit_seconds,
+        latency_bound_ms=load.latency_bound_ms if SERVER in options.scenarios else None,
+        streams=load.streams if MULTI in options.scenarios else None,
+        seed=load.seed,
+        workloads={device: workload.description for device, workload in workloads.items()},
         **asdict(options.rule),
     )

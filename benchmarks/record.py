@@ -1,7 +1,7 @@
 """The record of a benchmark: what ran, under which conditions, every latency, how right it was.
 
-Raw latencies are kept, so that later tools can compute what this version did not think of;
-statistics are derived (`benchmarks.latency`) and never stored.
+Raw latencies are kept, so that later tools can compute what this version did not think of.
+record.schema.json says the same as these dataclasses, for other programs.
 """
 
 from __future__ import annotations
@@ -12,161 +12,129 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.machine import Environment, MachineState
+from benchmarks.measurements import (
+    Accuracy,
+    FrameBudget,
+    Measurement,
+    Memory,
+    Peak,
+    Phases,
+    Roofline,
+)
 from benchmarks.strict_json import parse, read_object
 from runtime.errors import InputError
 from runtime.files import written_whole
 
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Round:
-    """One backend's turn: frames one after the other, until the stop rule ended it.
-
-    latencies_ms: of every frame, from a uint8 frame in host memory to a uint8 mask in host memory.
-    wall_ms: of the whole turn, the loop around the calls included.
-    stopped_by: what ended it, `enough` (time and count both reached) or `cap`.
-    """
-
-    latencies_ms: tuple[float, ...]
-    wall_ms: float
-    stopped_by: str
-
-    def __post_init__(self) -> None:
-        if not self.latencies_ms or min(self.latencies_ms) < 0 or self.wall_ms <= 0:
-            raise ValueError("a round needs latencies, none negative, and a wall time above zero")
-        if self.stopped_by not in ("enough", "cap"):
-            raise ValueError(f"stopped_by is '{self.stopped_by}'; expected enough or cap")
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How many pixels got the same class as in the reference, PyTorch FP32."""
-
-    equal_pixels: int
-    pixels: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.equal_pixels <= self.pixels or self.pixels == 0:
-            raise ValueError(f"{self.equal_pixels} equal of {self.pixels} pixels")
-
-    @property
-    def share(self) -> float:
-        return self.equal_pixels / self.pixels
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What was measured of a backend that ran.
-
-    load_ms: from the file to a backend that takes frames. Importing PyTorch or ONNX Runtime is not
-    in it; TensorRT's import is, for the first engine, since Engine.open does it.
-    first_frame_ms: latency of the very first frame, which no round repeats.
-    agreement: None without a reference. mean_iou: 0 to 1, None without labels.
-    """
-
-    load_ms: float
-    first_frame_ms: float
-    rounds: tuple[Round, ...]
-    agreement: Agreement | None
-    mean_iou: float | None
-
-    def __post_init__(self) -> None:
-        if not self.rounds:
-            raise ValueError("a measurement needs at least one round")
-        if self.mean_iou is not None and not 0 <= self.mean_iou <= 1:
-            raise ValueError(f"mean_iou is {self.mean_iou}; expected 0 to 1")
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Result:
-    """One backend with one file: its measurement, or why it did not run here.
+    """One backend with one file: what was measured of it, or why it did not run here.
 
+    name: such as "ONNX Runtime CPU". Name, precision and file tell results apart.
     description: of the library, version and device that ran it; empty where nothing ran.
-    file, sha256, size_bytes: the model file, for PyTorch the weights.
+    device: cpu or cuda, where it computes.
+    file, sha256, size_bytes: the model file; for PyTorch the weights.
+    card_sha256: of the card's JSON, which says what the file is and what it was made from.
+    build_seconds: from the card, for engines that say so. load_ms: from the file to a backend that
+    takes frames, without imports. first_frame_ms: latency of the very first frame, which no round
+    repeats. All None where nothing ran or nothing is known.
+    accuracies: one for each size that was measured. phases: None where there are no CUDA events.
+    error: what took the backend away before everything was measured; else None.
+    not_run: why the backend cannot run on this machine; else None.
     """
 
     name: str
     precision: str
     description: str
+    device: str
     file: str
     sha256: str
     size_bytes: int
-    measurement: Measurement | None
-    not_run: str | None
+    card_sha256: str | None
+    build_seconds: float | None
+    load_ms: float | None
+    first_frame_ms: float | None
+    memory: Memory | None
+    accuracies: tuple[Accuracy, ...]
+    measurements: tuple[Measurement, ...]
+    phases: Phases | None = None
+    budget: FrameBudget | None = None
+    roofline: Roofline | None = None
+    error: str | None = None
+    not_run: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.measurement is None) == (self.not_run is None):
-            raise ValueError("a result needs either a measurement or the reason why it did not run")
+        if self.not_run is not None and self.measurements:
+            raise ValueError("a result with measurements did run")
+        if self.not_run is None and self.error is None and not self.measurements:
+            raise ValueError("a result needs measurements, or the reason why there are none")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a frame, in pixels."""
+
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
 class Conditions:
     """What was asked of every backend.
 
-    images: the names of the files. labels: the labelled split behind mean_iou, or None.
-    height, width: of the frames that went in. threads: None leaves it to each library.
+    scenarios, batches, sizes: that were measured, see Measurement.
+    images: the names of the files. classes: of the models, by id.
+    labels: the labelled split behind the IoUs, or None.
+    reference: the name of the result that agreement is measured against, or None.
+    threads: of every CPU backend; None leaves it to each library.
+    rounds: that every backend got at least, in turns with the others. stable_within: the interval
+    of the median, over the median, at which no more were added; limit_seconds: after which none
+    was begun for a scenario, batch and size. Both None where the rounds were fixed.
     seconds, minimum_count, cap_seconds, warm_up_ms: of each round, see benchmarks.scenarios.
-    reference: the backend that agreement is measured against, or None.
+    latency_bound_ms: that the server scenario holds p99 under, or None. streams: frames in a query
+    of the multi-stream scenario, or None. seed: of the arrivals.
+    workloads: the reference workload by device, in words; empty where none was measured.
     """
 
-    scenario: str
-    batch: int
-    height: int
-    width: int
+    scenarios: tuple[str, ...]
+    batches: tuple[int, ...]
+    sizes: tuple[Size, ...]
     images: tuple[str, ...]
+    classes: tuple[str, ...]
     labels: str | None
     reference: str | None
     threads: int | None
     rounds: int
+    stable_within: float | None
+    limit_seconds: float | None
     seconds: float
     minimum_count: int
     cap_seconds: float
     warm_up_ms: float
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU as nvidia-smi saw it before the first frame; None for what it does not report."""
-
-    name: str
-    driver: str
-    sm_clock_mhz: float | None
-    memory_clock_mhz: float | None
-    power_w: float | None
-    power_limit_w: float | None
-    temperature_c: float | None
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The machine and the software.
-
-    utc: ISO 8601, when the measurement began. cores: that this process may use.
-    load_average: of the last minute before it; what other work the machine had.
-    versions: of the installed packages that matter. commit: None outside a git checkout.
-    """
-
-    utc: str
-    system: str
-    python: str
-    cpu: str
-    cores: int
-    load_average: float | None
-    versions: Mapping[str, str]
-    commit: str | None
-    commit_is_dirty: bool | None
-    gpus: tuple[Gpu, ...]
+    latency_bound_ms: float | None
+    streams: int | None
+    seed: int | None
+    workloads: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One benchmark. command: the exact command line."""
+    """One benchmark.
+
+    command: the exact command line. before, after: the machine's state around all rounds.
+    peaks: what the machine's devices reach, empty where it was not measured.
+    """
 
     command: str
     conditions: Conditions
     environment: Environment
+    before: MachineState
+    after: MachineState | None
     results: tuple[Result, ...]
+    peaks: tuple[Peak, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.results:
@@ -174,7 +142,7 @@ class Record:
 
 
 def write_record(path: str | Path, record: Record) -> None:
-    """Write the record as JSON, a round's latencies on one line; InputError if that fails."""
+    """Write the record as JSON, a list of numbers on one line; InputError if that fails."""
     content = {"schema_version": SCHEMA_VERSION, **asdict(record)}
     text = json.dumps(content, indent=1, allow_nan=False)
     one_line = re.sub(r"\[[\d\s.,e+-]+\]", lambda numbers: " ".join(numbers[0].split()), text)
@@ -189,7 +157,7 @@ def read_record(path: str | Path) -> Record:
     if version != SCHEMA_VERSION:
         raise InputError(
             f"{path} has record schema {version!r}; this version reads schema {SCHEMA_VERSION}. "
-            "Give a file that `refinenet benchmark --json` wrote"
+            "Measure anew: refinenet benchmark --json"
         )
     try:
         return parse(Record, content, "the record")

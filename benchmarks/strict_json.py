@@ -11,20 +11,17 @@ from types import NoneType, UnionType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from runtime.errors import InputError
-from runtime.files import existing_file
+from runtime.files import small_file
 
 T = TypeVar("T")
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
     """The JSON object in a file; InputError if it is cut short, no JSON or no object."""
-    path = existing_file(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(small_file(path), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} does not hold JSON ({error}); write it anew") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a JSON {type(content).__name__}; expected an object")
     return content
@@ -56,7 +53,8 @@ def _parse(kind: Any, value: Any, place: str) -> Any:
         entries = _of_type(dict, value, place)
         return {key: _parse(inner[1], entry, f"{place}.{key}") for key, entry in entries.items()}
     if kind is float:
-        number = float(value) if type(value) is int else _of_type(float, value, place)
+        is_whole = type(value) is int and abs(value) < 2**1000  # float() refuses larger ones
+        number = float(value) if is_whole else _of_type(float, value, place)
         if not math.isfinite(number):
             raise ValueError(f"{place} is {number}; expected a finite number")
         return number

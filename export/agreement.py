@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -16,53 +17,74 @@ BOUNDARY_PIXELS = 3
 TIE = 1e-3  # of the scores' standard deviation
 
 Scores = NDArray[np.float32]  # (C, H, W)
+Image = NDArray[np.float32]  # (3, H, W), normalized RGB
+Region = NDArray[np.bool_]  # (H, W)
+REGIONS = ("interior", "boundary", "tie")
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a stage made of one frame. scores: None for an engine, which returns masks alone."""
+    """What a stage made of one frame. scores: None for an engine, which returns masks alone.
+    network_input: (3, H, W) normalized RGB, what the network was fed, where that can be seen."""
 
     mask: Mask
     scores: Scores | None
+    network_input: Image | None = None
+
+    @cached_property
+    def regions(self) -> dict[str, Region]:
+        """Every pixel in one of three: ties, where the two best scores are nearer to each other
+        than 1e-3 deviations, so that rounding decides; of the rest the band of 3 pixels around
+        class borders, and the interior."""
+        boundary = boundary_band(self.mask)
+        tie = np.zeros_like(boundary)
+        if self.scores is not None:
+            with np.errstate(invalid="ignore"):  # scores that overflowed tie nowhere
+                tie = _margin(self.scores) < TIE * float(self.scores.std())
+        return {"interior": ~boundary & ~tie, "boundary": boundary & ~tie, "tie": tie}
 
 
 class Agreement:
     """Accumulates over frames how a stage differs from its reference.
 
     Scores: the largest and the root-mean-square difference, relative to the standard deviation of
-    the reference's scores. Masks: the share of equal pixels, over all, in the band of 3 pixels
-    around class borders, in the interior, and per class of the reference. A disagreement counts as
-    a tie where the reference's two best scores are nearer to each other than 1e-3 deviations.
+    the reference's scores. Masks: the share of equal pixels, over all, in the reference's regions
+    (see Output), and per class of the reference. Network input: the largest difference, in
+    normalized units (one grey level is about 0.017).
     """
 
     def __init__(self, num_classes: int) -> None:
         self._equal = ConfusionMatrix(num_classes)  # reference against stage
-        self._pixels = {"interior": 0, "boundary": 0}
-        self._differing = {"interior": 0, "boundary": 0}
-        self._ties = 0
+        self._pixels = dict.fromkeys(REGIONS, 0)
+        self._differing = dict.fromkeys(REGIONS, 0)
         self._squared, self._values, self._largest = 0.0, 0, 0.0
         self._sum, self._sum_of_squares = 0.0, 0.0
         self._finite = True
+        self.input_error: float | None = None
+        self.inputs: tuple[Image, Image] | None = None  # of the first frame: reference's, stage's
 
     def add(self, reference: Output, stage: Output) -> None:
         self._equal.add(reference.mask, stage.mask)
         differs = reference.mask != stage.mask
-        boundary = boundary_band(reference.mask)
-        for name, region in (("boundary", boundary), ("interior", ~boundary)):
+        for name, region in reference.regions.items():
             self._pixels[name] += int(region.sum())
             self._differing[name] += int((differs & region).sum())
-        if reference.scores is None or stage.scores is None:
-            return
-        self._finite &= bool(np.isfinite(stage.scores).all())
+        if reference.scores is not None and stage.scores is not None:
+            self._add_scores(reference.scores, stage.scores)
+        if reference.network_input is not None and stage.network_input is not None:
+            error = np.abs(stage.network_input - reference.network_input).max()
+            self.input_error = float(np.maximum(error, self.input_error or 0.0))  # NaN stays
+            self.inputs = self.inputs or (reference.network_input, stage.network_input)
+
+    def _add_scores(self, reference: Scores, stage: Scores) -> None:
+        self._finite &= bool(np.isfinite(stage).all())
         with np.errstate(invalid="ignore", over="ignore"):
-            error = np.abs(stage.scores - reference.scores)
+            error = np.abs(stage - reference)
             self._squared += float(np.square(error, dtype=np.float64).sum())
             self._largest = max(self._largest, float(error.max()))
-        self._sum += float(reference.scores.sum(dtype=np.float64))
-        self._sum_of_squares += float(np.square(reference.scores, dtype=np.float64).sum())
-        self._values += reference.scores.size
-        deviation = float(reference.scores.std())
-        self._ties += int((_margin(reference.scores)[differs] < TIE * deviation).sum())
+        self._sum += float(reference.sum(dtype=np.float64))
+        self._sum_of_squares += float(np.square(reference, dtype=np.float64).sum())
+        self._values += reference.size
 
     @property
     def pixels(self) -> float:
@@ -87,9 +109,11 @@ class Agreement:
             "interior_agreement": self._share("interior"),
             "boundary_agreement": self._share("boundary"),
             "differing_pixels": sum(self._differing.values()),
-            "of_these_ties": self._ties,
+            "of_these_ties": self._differing["tie"],
+            "tied_pixels": self._pixels["tie"],
             "scores_largest_error": _finite_or_none(self.largest_error),
             "scores_rms_error": _finite_or_none(self.rms_error),
+            "network_input_error": _finite_or_none(self.input_error),
             "class_agreement_iou": {
                 name: _finite_or_none(round(float(value), 6))
                 for name, value in zip(classes, iou, strict=True)
@@ -109,7 +133,7 @@ class Agreement:
         return error / variance**0.5 if variance > 0 else (float("inf") if error else 0.0)
 
 
-def boundary_band(mask: Mask) -> NDArray[np.bool_]:
+def boundary_band(mask: Mask) -> Region:
     """The pixels within 3 of a class border, (H, W)."""
     kernel = np.ones((2 * BOUNDARY_PIXELS + 1,) * 2, np.uint8)
     return np.asarray(cv2.dilate(mask, kernel) != cv2.erode(mask, kernel), np.bool_)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.engine_options import HARDWARE, WEIGHTS
 from runtime.arguments import DONE, Parser, print_written
+from runtime.errors import InputError
 from runtime.files import existing_file
 
 
@@ -17,9 +19,16 @@ class BuildOptions:
     runtime: str | None
     target: tuple[str, ...]
     optimization_level: int
+    version_compatible: bool
+    hardware: str
+    weights: str
+    tf32: bool
+    timing_cache: Path | None
+    refit: Path | None
     min_shape: tuple[int, int, int]
     opt_shape: tuple[int, int, int]
     max_shape: tuple[int, int, int]
+    profile: tuple[tuple[tuple[int, int, int], ...], ...]
     quiet: bool
 
 
@@ -42,7 +51,8 @@ def build(arguments: Sequence[str]) -> int:
         type=lambda text: tuple(text.split(",")),
         default=(),
         metavar="sm_86,…",
-        help="GPUs to build for (rtx only); one engine for all by default",
+        help="GPUs to build for (rtx only): sm_75 sm_80 sm_86 sm_89 sm_120 sm_121, or current "
+        "alone; one engine for all from sm_80 on by default",
     )
     parser.add_argument(
         "--optimization-level", type=int, choices=range(6), default=3, help="(default: %(default)s)"
@@ -59,8 +69,55 @@ def build(arguments: Sequence[str]) -> int:
             metavar="NxHEIGHTxWIDTH",
             help=f"dynamic files: the {meaning} (default: {'x'.join(map(str, default))})",
         )
+    parser.add_argument(
+        "--profile",
+        type=_profile,
+        action="append",
+        metavar="MIN,OPT,MAX",
+        help="dynamic files: a further profile, such as 1x480x640,1x480x640,4x480x640; may be "
+        "given several times",
+    )
+    _add_portability(parser)
     given = vars(parser.parse_args(arguments))
-    return _build(BuildOptions(**given | {"onnx": tuple(given["onnx"])}))
+    several = {"onnx": tuple(given["onnx"]), "profile": tuple(given["profile"] or ())}
+    return _build(BuildOptions(**given | several))
+
+
+def _add_portability(parser: Parser) -> None:
+    parser.add_argument(
+        "--version-compatible",
+        action="store_true",
+        help="let later TensorRT releases run the engine too (tensorrt only)",
+    )
+    parser.add_argument(
+        "--hardware",
+        choices=HARDWARE,
+        default="none",
+        help="other GPUs that may run the engine (tensorrt only; default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default="embedded",
+        help="refittable: others of the same shapes can take their place; stripped: left out "
+        "until --refit fills them in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--refit",
+        type=Path,
+        metavar="ENGINE",
+        help="instead of building, put the weights of the one ONNX file into this refittable or "
+        "stripped engine; needs a GPU",
+    )
+    parser.add_argument(
+        "--tf32", action="store_true", help="let FP32 convolutions round their inputs to TF32"
+    )
+    parser.add_argument(
+        "--timing-cache",
+        type=Path,
+        metavar="DIR",
+        help="keep measured kernel times there for the next build (tensorrt only)",
+    )
 
 
 def _build(options: BuildOptions) -> int:
@@ -70,6 +127,8 @@ def _build(options: BuildOptions) -> int:
 
     for path in options.onnx:
         existing_file(path)
+    if options.refit is not None:
+        return _refit(options.refit, options.onnx)
     runtime = options.runtime or tensorrt_api.default_runtime()
     print(f"building with {tensorrt_api.load(runtime).title}")
     engine_options = EngineOptions(
@@ -77,6 +136,12 @@ def _build(options: BuildOptions) -> int:
         targets=options.target,
         optimization_level=options.optimization_level,
         profile=Profile(options.min_shape, options.opt_shape, options.max_shape),
+        further_profiles=tuple(Profile(*shapes) for shapes in options.profile),
+        version_compatible=options.version_compatible,
+        hardware=options.hardware,
+        weights=options.weights,
+        tf32=options.tf32,
+        timing_cache=options.timing_cache,
         quiet=options.quiet,
     )
     for path in options.onnx:
@@ -87,9 +152,25 @@ def _build(options: BuildOptions) -> int:
     return DONE
 
 
+def _refit(engine: Path, onnx: tuple[Path, ...]) -> int:
+    from export.refit import refit
+
+    if len(onnx) != 1:
+        raise InputError(f"--refit takes the weights of one ONNX file; found {len(onnx)}")
+    print_written(refit(engine, onnx[0]))
+    return DONE
+
+
 def _shape(text: str) -> tuple[int, int, int]:
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"'{text}'; expected NxHEIGHTxWIDTH, such as 1x480x640")
     batch, height, width = map(int, parts)
     return batch, height, width
+
+
+def _profile(text: str) -> tuple[tuple[int, int, int], ...]:
+    shapes = tuple(_shape(part) for part in text.split(","))
+    if len(shapes) != 3:
+        raise argparse.ArgumentTypeError(f"'{text}'; expected three shapes, MIN,OPT,MAX")
+    return shapes

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.arguments import DONE, Parser, choices, positive, print_written, size
-from runtime.errors import InputError
+from runtime.errors import CheckFailed, InputError
 from runtime.files import output_folder
 
 if TYPE_CHECKING:
-    from export.calibration import Ranges
+    from export.fp16_range import Peaks
+    from export.measurement import Measurement
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    weights: str
+    weights: str | None
+    factory: str | None
+    card: Path | None
     output: Path
     name: str | None
     size: tuple[int, int]
@@ -28,8 +32,14 @@ class ExportOptions:
     dynamic: bool
     precisions: tuple[str, ...]
     calibration: Path | None
-    percentile: float
+    calibration_method: str | None
+    percentile: float | None
     save_ranges: Path | None
+    sensitivity: Path | None
+    accuracy_loss: float | None
+    data: Path | None
+    dataset: str
+    search_images: int
     output_kind: str
     resize: str
     quiet: bool
@@ -43,7 +53,23 @@ def export(arguments: Sequence[str]) -> int:
         "FP32 is always written: the other precisions are made from it.",
         "refinenet export lw-mobilenetv2-camvid --output build --size 360x480",
     )
-    parser.add_argument("weights", help="a .safetensors or published .pth file, or shipped weights")
+    parser.add_argument(
+        "weights",
+        nargs="?",
+        help="a .safetensors or published .pth file, or shipped weights; with --factory, the "
+        "state_dict of its network, if the function does not load it",
+    )
+    parser.add_argument(
+        "--factory",
+        metavar="package.module:function",
+        help="export a network of your own: the function's code runs, and returns it",
+    )
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="class names, colours, mean and std of that network, as JSON",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--name", help="of the files; the name of the weights by default")
     parser.add_argument("--size", type=size, default=(360, 480), metavar="HEIGHTxWIDTH")
@@ -58,22 +84,6 @@ def export(arguments: Sequence[str]) -> int:
         default=PRECISIONS,
         metavar="fp32,fp16,int8",
     )
-    parser.add_argument(
-        "--calibration",
-        type=Path,
-        metavar="IMAGES",
-        help="images to measure INT8 ranges on, or a .json of --save-ranges; the ranges that ship "
-        "with the weights by default",
-    )
-    parser.add_argument(
-        "--save-ranges", type=Path, metavar="FILE", help="keep the measured ranges as JSON"
-    )
-    parser.add_argument(
-        "--percentile",
-        type=float,
-        default=99.99,
-        help="of activations that INT8 must cover, 100 for all (default: %(default)s)",
-    )
     parser.add_argument("--output-kind", choices=("mask", "logits"), default="mask")
     parser.add_argument(
         "--resize",
@@ -81,61 +91,188 @@ def export(arguments: Sequence[str]) -> int:
         default="stretch",
         help="what becomes of a frame of another size (default: %(default)s)",
     )
+    _add_measurement(parser.add_argument_group("measured on images, for FP16 and INT8"))
+    _add_search(parser.add_argument_group("INT8 layer by layer"))
     return _export(ExportOptions(**vars(parser.parse_args(arguments))))
 
 
+def _add_measurement(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="IMAGES",
+        help="images to measure on, or a .json of --save-ranges; the ranges that ship with the "
+        "weights by default",
+    )
+    group.add_argument(
+        "--calibration-method",
+        choices=("max", "percentile", "entropy", "mse"),
+        help="how a range is chosen; docs/quantization.md tells them apart (default: percentile)",
+    )
+    group.add_argument(
+        "--percentile",
+        type=float,
+        help="of the activations that INT8 must cover (default: 99.99)",
+    )
+    group.add_argument(
+        "--save-ranges", type=Path, metavar="FILE", help="keep the measured ranges as JSON"
+    )
+
+
+def _add_search(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--accuracy-loss",
+        type=float,
+        metavar="POINTS",
+        help="make as many layers INT8 as lose at most so much mIoU; needs --data. Searched on "
+        "training images, reported on all of val; exit code 1 if the report is beyond",
+    )
+    group.add_argument(
+        "--sensitivity",
+        type=Path,
+        metavar="FILE",
+        help="write as JSON what each layer alone costs in INT8, on the training images of --data, "
+        "or on those of --calibration",
+    )
+    group.add_argument("--data", type=Path, metavar="DIR", help="a dataset with labels")
+    group.add_argument("--dataset", default="camvid", help="(default: %(default)s)")
+    group.add_argument(
+        "--search-images",
+        type=positive,
+        default=16,
+        help="images for these two, evenly spread (default: %(default)s)",
+    )
+
+
 def _export(options: ExportOptions) -> int:
-    from export.calibration import save_ranges
+    from export.measurement import plan_measurement
     from export.to_fp16 import to_fp16
-    from export.to_int8 import to_int8
     from export.to_onnx import OnnxOptions, logits_bytes, to_onnx
-    from refinenet.checkpoints import weights_path
     from runtime.card import read_card
 
-    weights = weights_path(options.weights)
+    _check(options)
+    weights = _weights(options)
     folder = output_folder(options.output)
     name = options.name or weights.name.split(".")[0]
-    # Looked at before the work starts, so that a wrong path does not cost the export.
-    ranges_for = _ranges(weights, options) if "int8" in options.precisions else None
-    onnx_options = OnnxOptions(
-        options.size, options.batch, options.dynamic, options.output_kind, options.resize
+    measurement = plan_measurement(
+        weights,
+        options.calibration,
+        options.calibration_method,
+        options.percentile,
+        int8="int8" in options.precisions,
+        quiet=options.quiet,
     )
-    fp32 = to_onnx(weights, folder / f"{name}.fp32.onnx", onnx_options)
+    onnx_options = OnnxOptions(
+        size=options.size,
+        batch=options.batch,
+        dynamic=options.dynamic,
+        output_kind=options.output_kind,
+        resize_policy=options.resize,
+        factory=options.factory,
+        card=options.card,
+    )
+    fp32 = to_onnx(options.weights and weights, folder / f"{name}.fp32.onnx", onnx_options)
     print_written(fp32)
     if (scores := logits_bytes(read_card(fp32), onnx_options)) > LARGE_SCORES:
-        print(
-            f"note: the scores at full size take {scores / 2**30:.1f} GiB per batch (FP32) before "
-            "ArgMax; a smaller --size or --batch takes less",
-            file=sys.stderr,
+        _note(
+            f"the scores at full size take {scores / 2**30:.1f} GiB per batch (FP32) before "
+            "ArgMax; a smaller --size or --batch takes less"
         )
+    if options.precisions == ("fp32",):
+        return DONE
+    peaks = measurement.peaks(fp32)
+    if not peaks.images:
+        _note("FP16's range was judged by the weights alone; --calibration IMAGES measures it")
     if "fp16" in options.precisions:
-        print_written(to_fp16(fp32, folder / f"{name}.fp16.onnx"))
-    if ranges_for is not None:
-        ranges = ranges_for(fp32)
-        if options.save_ranges is not None:
-            save_ranges(ranges, options.save_ranges)
-        print_written(to_int8(fp32, folder / f"{name}.int8.onnx", ranges))
+        fp16 = to_fp16(fp32, folder / f"{name}.fp16.onnx", peaks)
+        print_written(fp16)
+        for entry in read_card(fp16).details["fp16"]["kept_in_fp32"]:
+            _note(f"{entry['node']} stays FP32: {entry['reason']}")
+    if "int8" in options.precisions:
+        _export_int8(fp32, folder / f"{name}.int8.onnx", measurement, peaks, options)
     return DONE
 
 
-def _ranges(weights: Path, options: ExportOptions) -> Callable[[Path], Ranges]:
-    """Where the INT8 ranges of an FP32 file will come from; InputError if from nowhere."""
-    from export.calibration import collect_ranges, load_ranges, shipped_ranges
-    from refinenet.checkpoints import load_checkpoint
-    from runtime.frames import images_of
+def _weights(options: ExportOptions) -> Path:
+    """The weights file; where a factory needs none, the function's name stands for it."""
+    from refinenet.checkpoints import weights_path
 
-    source = options.calibration or shipped_ranges(weights)
-    if options.calibration is None and not source.is_file():
-        load_checkpoint(weights)  # weights that cannot be read are the first thing to say
-        raise InputError(
-            f"INT8 needs activation ranges, and none ship with {weights.name}; give "
-            "--calibration IMAGES, or leave int8 out: --precision fp32,fp16"
+    if options.weights is not None:
+        return weights_path(options.weights)
+    if options.factory is None:
+        raise InputError("no weights given, and no --factory; give one of them")
+    return Path(options.factory.replace(":", ".").rpartition(".")[2])
+
+
+def _export_int8(
+    fp32: Path, output: Path, measurement: Measurement, peaks: Peaks, options: ExportOptions
+) -> None:
+    """CheckFailed, once all is written, if the layers found lose more than they may."""
+    from export.layer_search import SearchOptions, measure_sensitivity, select_layers
+    from export.to_int8 import to_int8
+    from refinenet.activation_ranges import save_ranges
+    from runtime.card import read_card
+
+    ranges = measurement.ranges(fp32, peaks)
+    if options.save_ranges is not None:
+        save_ranges(ranges, options.save_ranges)
+    search = SearchOptions(
+        data=options.data,
+        dataset=options.dataset,
+        images=options.search_images,
+        sensitivity=options.sensitivity,
+        quiet=options.quiet,
+    )
+    if (budget := options.accuracy_loss) is None:
+        if options.sensitivity is not None:
+            measure_sensitivity(fp32, ranges, search, measurement.images)
+            print_written(options.sensitivity)
+        print_written(to_int8(fp32, output, ranges, peaks))
+        return
+    selection = select_layers(fp32, ranges, peaks, search, budget)
+    print_written(to_int8(fp32, output, ranges, peaks, selection))
+    layers = len(read_card(output).details["calibration"]["ranges"])
+    loss = selection.search["reported_on"]["loss_points"]
+    print(f"{layers} layers in INT8; on val they lose {loss:.2f} points of mIoU")
+    if not loss <= budget:
+        raise CheckFailed(
+            f"searched on train within {budget:g} points, the INT8 layers lose {loss:.2f} on val; "
+            "search on more images (--search-images), or fine-tune: refinenet train --qat"
         )
-    if source.suffix == ".json":
-        ranges = load_ranges(source)
-        return lambda _: ranges
-    images = images_of(source)
-    return lambda fp32: collect_ranges(fp32, images, options.percentile, options.quiet)
+
+
+def _check(options: ExportOptions) -> None:
+    """InputError for options that nothing would use, or that lack what they need."""
+    if options.card is not None and options.factory is None:
+        raise InputError("--card is for --factory; weights of ours carry their own")
+    of_int8 = {
+        "--save-ranges": options.save_ranges,
+        "--calibration-method": options.calibration_method,
+        "--percentile": options.percentile,
+        "--accuracy-loss": options.accuracy_loss,
+        "--sensitivity": options.sensitivity,
+    }
+    given = [name for name, value in of_int8.items() if value is not None]
+    if given and "int8" not in options.precisions:
+        raise InputError(f"{', '.join(given)} only for int8; add it to --precision")
+    if options.calibration is not None and options.precisions == ("fp32",):
+        raise InputError("--calibration only for fp16 and int8; add one of them to --precision")
+    searching = options.accuracy_loss is not None or options.sensitivity is not None
+    if options.data is not None and not searching:
+        raise InputError("--data is for --accuracy-loss and --sensitivity; give one of them")
+    if options.accuracy_loss is not None:
+        if not 0 <= options.accuracy_loss < 100:
+            raise InputError(f"--accuracy-loss {options.accuracy_loss:g}; expected 0 to 100 points")
+        if options.data is None:
+            raise InputError("--accuracy-loss needs labelled images: --data DIR")
+    if searching and options.output_kind != "mask":
+        raise InputError("--accuracy-loss and --sensitivity need --output-kind mask")
+    if options.sensitivity is not None and options.data is None and options.calibration is None:
+        raise InputError("--sensitivity needs images: --data DIR, or --calibration IMAGES")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 LARGE_SCORES = 2**30  # bytes

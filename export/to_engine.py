@@ -7,44 +7,24 @@ torch nor onnx is imported, so that a Jetson builds with the base and its own Te
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from export.build_progress import BuildProgress
+from export.builder_config import configure, network_flags
+from export.engine_options import EngineOptions, Profile, Shape
+from export.onnx_parser import parse
 from runtime import tensorrt_api
-from runtime.card import Card, read_card, write_sidecar
+from runtime.card import Card, check_external_data, read_card, write_sidecar
 from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, sha256_of, written_whole
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
+__all__ = ["FILE_TAGS", "EngineOptions", "Profile", "Shape", "to_engine"]
+
 FILE_TAGS = MappingProxyType({"rtx": "rtx", "tensorrt": "trt"})
-
-Shape = tuple[int, int, int]  # (batch, height, width)
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The shapes that a dynamic engine takes, and the one it is tuned for, each (N, H, W)."""
-
-    smallest: Shape = (1, 64, 64)
-    tuned: Shape = (1, 480, 640)
-    largest: Shape = (1, 1080, 1920)
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """runtime: rtx or tensorrt; None for tensorrt where it and a GPU are, else rtx.
-    targets: the GPUs to build for, such as sm_86 (rtx only); none for one engine for all.
-    optimization_level: 0 to 5; TensorRT's default is 3, 5 for releases.
-    profile: for ONNX files with free dimensions; others carry their shape."""
-
-    runtime: str | None = None
-    targets: tuple[str, ...] = ()
-    optimization_level: int = 3
-    profile: Profile = Profile()
-    quiet: bool = False
 
 
 def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
@@ -59,6 +39,7 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     if onnx_path.suffix != ".onnx":
         raise InputError(f"{onnx_path} is not an .onnx file; export the weights first")
     card = read_card(onnx_path)
+    check_external_data(onnx_path, card)
     trt = tensorrt_api.load(options.runtime or tensorrt_api.default_runtime())
     output = onnx_path.with_suffix(f".{FILE_TAGS[trt.name]}.engine")
     logger = tensorrt_api.make_logger(trt)
@@ -69,9 +50,13 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     build = {
         "package": trt.name,
         "version": trt.version,
-        "compute_capabilities": _capabilities(trt, options),
+        **_built_for(trt, options),
+        "version_compatible": options.version_compatible,
+        "weights": options.weights,
         "optimization_level": options.optimization_level,
+        "tf32": options.tf32,
         "profile": _shapes(card, options.profile),
+        "further_profiles": [_shapes(card, profile) for profile in options.further_profiles],
         "seconds": round(time.perf_counter() - started, 2),
         "warnings": logger.warnings,
     }
@@ -84,54 +69,49 @@ def _plan(
 ) -> memoryview:
     """The serialized engine."""
     builder = trt.module.Builder(logger)
-    network = builder.create_network(_network_flags(trt))
-    _parse(trt, logger, network, onnx_path)
     config = builder.create_builder_config()
-    config.builder_optimization_level = options.optimization_level
-    config.profiling_verbosity = trt.module.ProfilingVerbosity.DETAILED
-    _set_targets(trt, config, options.targets)
+    configure(trt, config, options)
+    if options.further_profiles and not _is_dynamic(card):
+        raise InputError(f"{onnx_path} has one shape, its own; leave --profile out")
+    network = builder.create_network(network_flags(trt))
+    parse(trt, logger, network, onnx_path)
     if _is_dynamic(card):
-        _add_profile(builder, network, config, options.profile)
+        for profile in (options.profile, *options.further_profiles):
+            _add_profile(builder, network, config, profile)
+    cache = _timing_cache(trt, options)
+    if cache is not None:
+        cache.lend(config)
     with BuildProgress(trt, onnx_path.name, options.quiet) as progress:
         config.progress_monitor = progress.monitor
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise DeviceError(
             f"{trt.title} could not build {onnx_path.name}: {tensorrt_api.reason(logger)}"
+            + _without_gpu(trt, options)
         )
+    if cache is not None:
+        cache.keep(config)
     return memoryview(plan)
 
 
-def _network_flags(trt: TensorRT) -> int:
-    """Strong typing has to be asked for in TensorRT 10; later it is all there is."""
-    flags = trt.module.NetworkDefinitionCreationFlag
-    return 1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0
+def _without_gpu(trt: TensorRT, options: EngineOptions) -> str:
+    """What to do where the missing GPU is the likely cause."""
+    if tensorrt_api.gpu_present():
+        return ""
+    if trt.name == "tensorrt":
+        return ". TensorRT builds on the GPU alone, and this machine has none; try --runtime rtx"
+    if options.weights != "embedded":
+        return f". This machine has no GPU, and --weights {options.weights} may need one; leave it"
+    return ""
 
 
-def _parse(trt: TensorRT, logger: CollectingLogger, network: Any, onnx_path: Path) -> None:
-    parser = trt.module.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(onnx_path)):
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        first = f"node {errors[0].node_name() or errors[0].node()} " if errors else ""
-        text = " ".join(errors[0].desc().split()) if errors else tensorrt_api.reason(logger)
-        raise InputError(f"{trt.title} cannot parse {onnx_path}: {first}{text}")
+def _timing_cache(trt: TensorRT, options: EngineOptions) -> Any:
+    if options.timing_cache is None:
+        return None
+    from export.timing_cache import TimingCache  # needs a Unix, for its file lock
 
-
-def _set_targets(trt: TensorRT, config: Any, targets: tuple[str, ...]) -> None:
-    if not targets:
-        return
-    if not hasattr(trt.module, "ComputeCapability"):
-        raise InputError(
-            f"--target is TensorRT-RTX's; {trt.title} builds for the GPU it runs on. Leave it out"
-        )
-    known = trt.module.ComputeCapability
-    config.num_compute_capabilities = len(targets)
-    for index, target in enumerate(targets):
-        name = target.upper().replace("_", "")
-        if not target.startswith("sm_") or not hasattr(known, name):
-            names = [n.replace("SM", "sm_") for n in dir(known) if n.startswith("SM")]
-            raise InputError(f"target '{target}' is unknown; expected some of {', '.join(names)}")
-        config.set_compute_capability(getattr(known, name), index)
+    device = _gpu()
+    return TimingCache(options.timing_cache, trt, f"{device.name} {device.compute_capability}")
 
 
 def _add_profile(builder: Any, network: Any, config: Any, profile: Profile) -> None:
@@ -155,10 +135,19 @@ def _shapes(card: Card, profile: Profile) -> list[Any]:
     return [card.input_shape[:3]] * 3
 
 
-def _capabilities(trt: TensorRT, options: EngineOptions) -> list[str]:
-    """What the engine is bound to: RTX's default is one engine for all GPUs that it knows."""
-    if trt.name == "rtx":
-        return list(options.targets)
-    from runtime.cuda import current_device  # only TensorRT proper needs CUDA to build
+def _built_for(trt: TensorRT, options: EngineOptions) -> dict[str, Any]:
+    """The GPUs that may run the engine: RTX's default is one engine for all from sm_80 on."""
+    if trt.name == "rtx" and options.targets != ("current",):
+        return {"compute_capabilities": list(options.targets), "hardware": "none"}
+    device = _gpu()
+    return {
+        "compute_capabilities": [device.compute_capability],
+        "hardware": options.hardware,
+        "gpu": device.name,
+    }
 
-    return [current_device().compute_capability]
+
+def _gpu() -> Any:
+    from runtime.cuda import current_device  # only a build on the GPU itself needs CUDA
+
+    return current_device()

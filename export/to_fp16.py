@@ -3,54 +3,158 @@ other place for it."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from export.fp16_range import NOT_MEASURED, Peaks, kept_in_fp32
 from export.to_onnx import save
 from runtime.card import read_card
-from runtime.errors import InputError
 from runtime.files import existing_file, sha256_of
 
-FP16_MAX = 65504.0
 
-
-def to_fp16(fp32_path: Path, output: Path) -> Path:
+def to_fp16(fp32_path: Path, output: Path, peaks: Peaks = NOT_MEASURED) -> Path:
     """Write the FP16 form of an FP32 ONNX file, with its card; the frames and masks stay uint8.
 
-    Raises InputError if a weight is too large for FP16.
+    peaks: what the graph reaches on real images. The nodes that FP16 cannot hold stay FP32, and the
+    card lists them. Without peaks the constants alone are looked at, and the card says so.
+
+    Raises InputError if a weight is not a number.
     """
     fp32_path = existing_file(fp32_path)
+    model, card = onnx.load(fp32_path), read_card(fp32_path)
+    kept = kept_in_fp32(model, peaks)
     card = replace(
-        read_card(fp32_path), precision="fp16", parents={"fp32.onnx": sha256_of(fp32_path)}
+        card,
+        precision="fp16",
+        parents={"fp32.onnx": sha256_of(fp32_path)},
+        details={**card.details, "fp16": fp16_details(model, kept, peaks)},
     )
-    save(half(onnx.load(fp32_path)), output, card)
+    save(half(model, kept), output, card)
     return output
 
 
-def half(model: onnx.ModelProto) -> onnx.ModelProto:
+def fp16_details(model: onnx.ModelProto, kept: Mapping[str, str], peaks: Peaks) -> dict[str, Any]:
+    """For the card: what stays FP32 and why, and on how many images that was measured."""
+    nodes = {node.output[0]: node for node in model.graph.node}
+    return {
+        "measured_images": peaks.images,
+        "kept_in_fp32": [
+            {"node": nodes[name].name or name, "operator": nodes[name].op_type, "reason": reason}
+            for name, reason in kept.items()
+        ],
+    }
+
+
+def half(model: onnx.ModelProto, kept: Container[str] = ()) -> onnx.ModelProto:
     """The graph with every float32 tensor in FP16, Resize's scales aside (they must stay float32).
+
+    kept: the nodes that stay FP32, by the name of their first output. Between two of them nothing
+    passes through FP16.
 
     op_block_list is empty because TensorRT runs all of these operators in FP16; the converter's
     own list is for ONNX Runtime's CPU kernels.
-
-    Raises InputError if a constant is too large for FP16: the converter would clip it.
     """
-    _check_constants(model.graph)
-    converted: onnx.ModelProto = convert_float_to_float16(model, op_block_list=[])
-    return converted
+    # The converter's own node_block_list puts every blocked node between two Casts, so that what
+    # overflows becomes infinite on the way to the next blocked node, and clips weights that both
+    # kinds share. It converts FLOAT alone, hence this detour: what is kept waits as DOUBLE.
+    converted: onnx.ModelProto = convert_float_to_float16(
+        _kept_as_double(model, kept), op_block_list=[]
+    )
+    return _double_to_float(converted)
 
 
-def _check_constants(graph: onnx.GraphProto) -> None:
+def _kept_as_double(model: onnx.ModelProto, kept: Container[str]) -> onnx.ModelProto:
+    """A copy in which the kept nodes compute in DOUBLE, with Casts to and from the others."""
+    wide = _Widening(model)
+    nodes: list[onnx.NodeProto] = []
+    for node in wide.model.graph.node:
+        if node.output[0] in kept:
+            nodes += wide.widened(node)
+        else:
+            nodes += wide.narrowed(node)
+    del wide.model.graph.node[:]
+    wide.model.graph.node.extend(nodes)
+    for output in wide.model.graph.output:
+        if output.name in wide.doubles:
+            output.type.tensor_type.elem_type = TensorProto.DOUBLE
+    return wide.model
+
+
+class _Widening:
+    """Turns nodes of a copied graph to DOUBLE one by one, in the graph's order.
+
+    doubles: the tensors that are DOUBLE so far.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        typed = onnx.shape_inference.infer_shapes(model).graph
+        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.floats = {
+            value.name
+            for value in (*typed.input, *typed.value_info, *typed.output)
+            if value.type.tensor_type.elem_type == TensorProto.FLOAT
+        } | {name for name, t in self.constants.items() if t.data_type == TensorProto.FLOAT}
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        del self.model.graph.value_info[:]
+        self.doubles: set[str] = set()
+
+    def widened(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """The node in DOUBLE, behind the Casts that it needs."""
+        casts = []
+        for index, name in enumerate(node.input):
+            if name not in self.floats or name in self.doubles:
+                continue
+            if node.op_type == "Resize" and index == 2:  # its scales are float32 always
+                continue
+            node.input[index] = wide = f"{name}_fp32"
+            if wide in self.doubles:
+                continue
+            self.doubles.add(wide)
+            if name in self.constants:
+                values = numpy_helper.to_array(self.constants[name]).astype(float)
+                self.model.graph.initializer.append(numpy_helper.from_array(values, wide))
+            else:
+                casts.append(helper.make_node("Cast", [name], [wide], to=TensorProto.DOUBLE))
+        for attribute in node.attribute:
+            if (
+                node.op_type == "Cast"
+                and attribute.name == "to"
+                and attribute.i == TensorProto.FLOAT
+            ):
+                attribute.i = TensorProto.DOUBLE
+        self.doubles.update(name for name in node.output if name in self.floats)
+        return [*casts, node]
+
+    def narrowed(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """The node as it is, reading FLOAT copies of what is DOUBLE."""
+        casts = []
+        for index, name in enumerate(node.input):
+            if name in self.doubles:
+                node.input[index] = narrow = f"{name}_fp16"
+                if narrow not in self.floats:
+                    self.floats.add(narrow)
+                    casts.append(helper.make_node("Cast", [name], [narrow], to=TensorProto.FLOAT))
+        return [*casts, node]
+
+
+def _double_to_float(model: onnx.ModelProto) -> onnx.ModelProto:
+    graph = model.graph
     for tensor in graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        largest = np.abs(onnx.numpy_helper.to_array(tensor)).max(initial=0)
-        if not largest <= FP16_MAX:  # NaN included
-            raise InputError(
-                f"{tensor.name} reaches {largest:g}, and FP16 ends at {FP16_MAX:g}; "
-                "leave fp16 and int8 out, or train with weight decay"
-            )
+        if tensor.data_type == TensorProto.DOUBLE:
+            values = numpy_helper.to_array(tensor).astype("float32")
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "to" and attribute.i == TensorProto.DOUBLE:
+                attribute.i = TensorProto.FLOAT
+    for value in (*graph.value_info, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.DOUBLE:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return model

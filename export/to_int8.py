@@ -1,93 +1,159 @@
 """FP32 ONNX to INT8 ONNX: explicit QuantizeLinear and DequantizeLinear around convolutions, the
-rest FP16.
-
-By TensorRT's rules for strongly typed networks: symmetric, zero point 0; activations per tensor,
-weights per output channel (axis 0), biases never; nothing between a convolution and what it fuses
-with.
-
-What stays FP16, and why:
-- the last convolution: it draws the class borders, and is small;
-- convolutions with fewer than 64 input channels, the first one among them: they leave the INT8
-  units of a tensor core half empty, and lose the most (two of them alone cost LW-MobileNetV2 over
-  one percent of the pixels each, all 22 of the deep backbone together 0.4);
-- depthwise convolutions: tensor cores do not serve them, and TensorRT-RTX 1.7 unrolls them in INT8
-  (a plan of 39.8 MB instead of 12.8 MB for LW-MobileNetV2).
-"""
+rest FP16. Where they stand, and why: docs/quantization.md."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from export.calibration import Ranges
-from export.to_fp16 import half
+from export.fp16_range import NOT_MEASURED, Peaks, kept_in_fp32
+from export.placement import SkipConnection, reasons_for_fp16, skip_connections
+from export.to_fp16 import fp16_details, half
 from export.to_onnx import save
+from refinenet.activation_ranges import Ranges
 from runtime.card import read_card
 from runtime.errors import InputError
 from runtime.files import existing_file, sha256_of
 
 INT8_MAX = 127
-MIN_INPUT_CHANNELS = 64
 SMALLEST_SCALE = 2.0**-24  # FP16's smallest number above zero
 
 
-def to_int8(fp32_path: Path, output: Path, ranges: Ranges) -> Path:
+@dataclass(frozen=True)
+class Selection:
+    """Which convolutions do not become INT8.
+
+    left_in_fp16: by the name of their weights, with the reason. search: for the card, how they were
+    found; nothing for the rule of placement.py.
+    """
+
+    left_in_fp16: Mapping[str, str]
+    search: Mapping[str, Any] = field(default_factory=dict)
+
+
+def to_int8(
+    fp32_path: Path,
+    output: Path,
+    ranges: Ranges,
+    peaks: Peaks = NOT_MEASURED,
+    selection: Selection | None = None,
+) -> Path:
     """Write the INT8 form of an FP32 ONNX file, with its card; frames and masks stay uint8.
 
     ranges: of the inputs of the convolutions, by the name of their weights.
+    peaks: what FP16 must hold; see to_fp16. What it cannot hold stays FP32.
+    selection: by the rule of placement.py by default.
 
     Raises InputError if the ranges are of another network.
     """
     fp32_path = existing_file(fp32_path)
-    model = onnx.load(fp32_path)
-    layers = quantizable(model)
+    model, card = onnx.load(fp32_path), read_card(fp32_path)
+    kept = kept_in_fp32(model, peaks)
+    selection = selection or Selection(reasons_for_fp16(model))
+    left = {**selection.left_in_fp16, **_reasons_for_fp32(model, kept)}
+    details = {
+        "fp16": fp16_details(model, kept, peaks),
+        "calibration": calibration_details(model, left, ranges),
+    }
+    if selection.search:
+        details["search"] = dict(selection.search)
+    card = replace(
+        card,
+        precision="int8",
+        parents={"fp32.onnx": sha256_of(fp32_path)},
+        details={**card.details, **details},
+    )
+    save(int8_graph(model, left, ranges, kept), output, card)
+    return output
+
+
+def int8_graph(
+    model: onnx.ModelProto,
+    left_in_fp16: Collection[str],
+    ranges: Ranges,
+    kept_in_fp32: Collection[str] = (),
+) -> onnx.ModelProto:
+    """A copy of an FP32 graph with Q/DQ pairs on all convolutions but some, the rest FP16.
+
+    left_in_fp16: convolutions, by the name of their weights. kept_in_fp32: nodes, by the name of
+    their first output.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    layers = [layer for layer in convolutions(copy) if layer.input[1] not in left_in_fp16]
+    check_ranges(layers, ranges)
+    quantize(copy, layers, ranges)
+    return half(copy, kept_in_fp32)
+
+
+def _reasons_for_fp32(model: onnx.ModelProto, kept: Mapping[str, str]) -> dict[str, str]:
+    """The convolutions among the nodes that FP16 cannot hold: INT8 would end in FP16 too."""
+    return {
+        layer.input[1]: f"stays FP32: {kept[layer.output[0]]}"
+        for layer in convolutions(model)
+        if layer.output[0] in kept
+    }
+
+
+def check_ranges(layers: Collection[onnx.NodeProto], ranges: Ranges) -> None:
+    """InputError unless every one of these convolutions has a range."""
     if missing := [layer.input[1] for layer in layers if layer.input[1] not in ranges.limits]:
         raise InputError(
             f"the ranges are of another network: {len(missing)} of {len(layers)} convolutions have "
             f"none, such as {missing[0]}; give calibration images instead"
         )
-    quantize(model, layers, ranges)
-    calibration = {
+
+
+def calibration_details(
+    model: onnx.ModelProto, left_in_fp16: Mapping[str, str], ranges: Ranges
+) -> dict[str, Any]:
+    """For the card: all that is needed to calibrate again, and to see what came of it."""
+    names = [layer.input[1] for layer in convolutions(model)]
+    used = [name for name in names if name not in left_in_fp16]
+    return {
         "method": ranges.method,
         "images": ranges.images,
         "image_count": ranges.image_count,
         "images_sha256": ranges.images_sha256,
-        "quantized_convolutions": len(layers),
+        "image_names": list(ranges.image_names),
+        "quantized_convolutions": len(used),
+        "ranges": {name: ranges.limits[name] for name in used if name in ranges.limits},
+        "left_in_fp16": dict(left_in_fp16),
     }
-    card = read_card(fp32_path)
-    card = replace(
-        card,
-        precision="int8",
-        parents={"fp32.onnx": sha256_of(fp32_path)},
-        details={**card.details, "calibration": calibration},
-    )
-    save(half(model), output, card)
-    return output
+
+
+def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type == "Conv"]
 
 
 def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The convolutions that become INT8."""
-    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    return [
-        node
-        for node in convolutions[:-1]
-        # (out, in / groups, height, width): a depthwise weight has one input channel.
-        if node.input[1] in shapes and shapes[node.input[1]][1] >= MIN_INPUT_CHANNELS
-    ]
+    """The convolutions that become INT8 by the rule."""
+    left = reasons_for_fp16(model)
+    return [layer for layer in convolutions(model) if layer.input[1] not in left]
 
 
-def quantize(model: onnx.ModelProto, layers: list[onnx.NodeProto], ranges: Ranges) -> None:
-    """Put Q/DQ pairs on the inputs of these convolutions and INT8 weights behind DQ, in place."""
+def quantize(
+    model: onnx.ModelProto, layers: Collection[onnx.NodeProto], ranges: Ranges
+) -> list[SkipConnection]:
+    """Put Q/DQ pairs on the inputs of these convolutions and INT8 weights behind DQ, in place.
+
+    Where such a convolution ends in the sum of a skip connection, the sum reads the shortcut from
+    the pair that stands on it already: TensorRT fuses convolution, sum and ReLU only with an INT8
+    shortcut. Returns these skip connections.
+    """
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     chosen = {layer.output[0] for layer in layers}
-    limits = _limit_by_tensor(layers, ranges)
+    limits = {layer.input[0]: ranges.limits[layer.input[1]] for layer in layers}
+    skips = skip_connections(model, layers)
+    shortcuts = {skip.sum: skip for skip in skips}
     nodes: list[onnx.NodeProto] = []
     quantized: set[str] = set()
     for node in graph.node:
@@ -99,13 +165,12 @@ def quantize(model: onnx.ModelProto, layers: list[onnx.NodeProto], ranges: Range
             if weight in weights:
                 nodes.append(_weight_pair(graph, weights.pop(weight)))
             node.input[0], node.input[1] = f"{activation}_dequantized", f"{weight}_dequantized"
+        elif skip := shortcuts.get(node.output[0]):
+            node.input[skip.place] = f"{skip.shortcut}_dequantized"
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _limit_by_tensor(layers: list[onnx.NodeProto], ranges: Ranges) -> dict[str, float]:
-    return {layer.input[0]: ranges.limits[layer.input[1]] for layer in layers}
+    return skips
 
 
 def _activation_pair(
@@ -154,7 +219,13 @@ def _scale(limit: NDArray[np.floating]) -> NDArray[np.float32]:
     """The step size, as FP16 stores it, rounded up: rounded down, the largest value would be
     clipped, by several steps where FP16 is subnormal."""
     scale = np.maximum(np.asarray(limit, np.float32) / INT8_MAX, SMALLEST_SCALE)
-    with np.errstate(over="ignore"):  # half() refuses a scale beyond FP16
+    with np.errstate(over="ignore"):
         nearest = scale.astype(np.float16)
         above = np.nextafter(nearest, np.float16(np.inf))
-    return np.asarray(np.where(nearest < scale, above, nearest), np.float32)
+    rounded = np.asarray(np.where(nearest < scale, above, nearest), np.float32)
+    if not np.isfinite(rounded).all():
+        raise InputError(
+            f"a range of {np.max(limit):g} needs steps beyond FP16's largest number; "
+            "leave int8 out, or train with weight decay"
+        )
+    return rounded

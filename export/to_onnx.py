@@ -14,11 +14,12 @@ import torch
 from torch import nn
 from torch.export import Dim
 
+from export.factory import Source, open_source
 from export.frame_model import FrameModel
-from refinenet.checkpoints import load_checkpoint, weights_path
+from export.onnx_file import EXTERNAL_ABOVE_BYTES, write_data, write_model
 from runtime.card import CARD_KEY, Card, write_sidecar
 from runtime.errors import InputError
-from runtime.files import sha256_of, written_whole
+from runtime.files import written_whole
 
 OPSET = 19  # the first whose QuantizeLinear takes FP16 scales
 MAX_IR_VERSION = 10  # what TensorRT 10.3's parser reads
@@ -28,30 +29,32 @@ INPUT, MASK, LOGITS = "frames", "masks", "logits"
 @dataclass(frozen=True)
 class OnnxOptions:
     """size: (height, width) of the frames. dynamic: batch and size stay free, and `size` and
-    `batch` only serve as an example. output_kind: mask, or logits for parity work."""
+    `batch` only serve as an example. output_kind: mask, or logits for parity work.
+    factory, card: a network of the user's own; see export.factory."""
 
     size: tuple[int, int] = (360, 480)
     batch: int = 1
     dynamic: bool = False
     output_kind: str = "mask"
     resize_policy: str = "stretch"
+    factory: str | None = None
+    card: Path | None = None
 
 
-def to_onnx(weights: str | Path, output: Path, options: OnnxOptions) -> Path:
+def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> Path:
     """Write the FP32 frame-to-mask graph of some weights, with its card inside and beside it.
 
-    weights: whatever refinenet.load_model takes.
+    weights: whatever refinenet.load_model takes; with a factory, its state_dict, or None.
     output: the ONNX file. Its input `frames` is (N, H, W, 3) uint8 BGR, its output `masks`
     (N, H, W) uint8, or `logits` (N, C, H, W) float32.
 
     Raises InputError or CheckpointError for weights that cannot be read or are not finite.
     """
-    weights = weights_path(weights)
-    network, card = load_checkpoint(weights)
-    _check_finite(network, weights)
+    source = open_source(weights, options.factory, options.card)
+    _check_finite(source)
     height, width = options.size
     card = replace(
-        card,
+        source.card,
         precision="fp32",
         channel_order="BGR",
         resize_policy=options.resize_policy,
@@ -59,21 +62,28 @@ def to_onnx(weights: str | Path, output: Path, options: OnnxOptions) -> Path:
         input_shape=(
             (None, None, None, 3) if options.dynamic else (options.batch, height, width, 3)
         ),
-        parents={"weights": sha256_of(weights)},
+        parents={"weights": source.sha256},
         tools={"torch": torch.__version__, "onnx": onnx.__version__},
     )
-    model = exported(FrameModel(network, card, options.output_kind).eval(), options)
+    model = exported(FrameModel(source.network, card, options.output_kind).eval(), options)
+    _release(source.network)
     save(model, output, card)
     return output
 
 
-def _check_finite(network: nn.Module, weights: Path) -> None:
-    for name, values in network.state_dict().items():
+def _check_finite(source: Source) -> None:
+    for name, values in source.network.state_dict().items():
         if not torch.isfinite(values).all():
             raise InputError(
-                f"{weights}: {name} is not finite: the training that wrote it diverged. "
+                f"{source.name}: {name} is not finite: the training that wrote it diverged. "
                 "Export an earlier checkpoint"
             )
+
+
+def _release(network: nn.Module) -> None:
+    """Give the weights' memory back: the exporter keeps references to all that it has traced."""
+    for values in (*network.parameters(), *network.buffers()):
+        values.data = values.data.new_empty(0)
 
 
 def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
@@ -104,13 +114,26 @@ def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
 MIN_SIDE = 33
 
 
-def save(model: onnx.ModelProto, path: Path, card: Card) -> None:
-    """Check the graph, put the card into it, and write it with its sidecar."""
+def save(
+    model: onnx.ModelProto, path: Path, card: Card, external_above: int = EXTERNAL_ABOVE_BYTES
+) -> None:
+    """Check the graph, put the card into it, and write it with its sidecar.
+
+    external_above: bytes of the model above which its weights go into a file of their own,
+    FILE.data, and are gone from `model`; protobuf ends at 2 GiB.
+    """
+    data = path.with_name(path.name + ".data")
+    if model.ByteSize() > external_above:
+        details = {**card.details, "external_data": write_data(model, data)}
+        card = replace(card, details=details)
+    else:
+        data.unlink(missing_ok=True)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {CARD_KEY: card.to_json()})
-    onnx.checker.check_model(model, full_check=True)
     with written_whole(path) as temporary:
-        onnx.save(model, temporary)
+        write_model(model, temporary)
+        # The file, not the model in memory, of which the checker would make two more copies.
+        onnx.checker.check_model(temporary, full_check=True)
     write_sidecar(path, card)
 
 

@@ -8,67 +8,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
-import torch
 from torch import nn
 from tqdm import tqdm
 
 from export.agreement import Agreement, Output
-from export.fp16_emulation import rounded_to_fp16
-from export.frame_model import FrameModel
-from export.to_onnx import INPUT, LOGITS
-from refinenet.checkpoints import load_checkpoint, weights_path
+from export.factory import Source, open_source
+from export.layer_drift import LayerReport, against_fp32, against_pytorch
+from export.stage_files import stage_before, stage_files, stage_name
+from export.stages import EngineStage, OnnxStage, Stage, TorchStage
+from export.verdict import FAILED, NOT_RUN, Labelled, StageResult, judged
 from refinenet.data.datasets import open_dataset
 from refinenet.metrics import ConfusionMatrix
-from runtime.card import Card, check_hash, read_card, write_verification
+from runtime.card import Card, read_card, write_verification
 from runtime.errors import DeployError, InputError
-from runtime.files import existing_folder, sha256_of, written_whole
+from runtime.files import existing_folder, written_whole
 from runtime.frames import Frame, Mask, images_of, read_frame
 from runtime.resize import fit, restore
 
-PASSED, FAILED, NOT_RUN = "passed", "FAILED", "NOT RUN"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a stage must reach.
-
-    pixels: the share of pixels equal to the stage before. miou_loss: in points, with labels.
-    largest_error: of the scores, in standard deviations, trained or not. untrained_rms_error: of
-    the scores, instead of the pixels, where the weights are untrained and their classes close.
-    """
-
-    pixels: float
-    miou_loss: float
-    largest_error: float = float("inf")
-    untrained_rms_error: float = float("inf")
-
-
-GATES = MappingProxyType(
-    {
-        "fp32": Gate(pixels=0.9999, miou_loss=0.1, largest_error=1e-4),
-        "fp16": Gate(pixels=0.995, miou_loss=0.1, untrained_rms_error=1e-2),
-        "int8": Gate(pixels=0.98, miou_loss=1.0, untrained_rms_error=5e-2),
-    }
-)
+LAYER_IMAGES = 4  # a layer that is broken is so on every image
 
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """images: a folder, or one file. data, dataset, split: labelled images instead, for mIoU.
-    limit: at most so many images. untrained: judge scores instead of pixels.
-    require_engine: an engine that this machine cannot run is a failure."""
+    """weights, factory: what was exported, as refinenet export takes them. images: a folder, or one
+    file. data, dataset, split: labelled images instead, for mIoU. limit: at most so many images.
+    untrained: judge scores instead of pixels. require_engine: an engine that this machine cannot
+    run is a failure."""
 
     folder: Path
-    weights: str
+    weights: str | None
+    factory: str | None = None
     images: Path | None = None
     data: Path | None = None
     dataset: str = "camvid"
@@ -79,69 +55,8 @@ class VerifyOptions:
     quiet: bool = False
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """One line of the report. reason: why a stage failed or was not run."""
-
-    name: str
-    against: str
-    status: str
-    reason: str
-    measures: dict[str, Any]
-
-
 # Reads an image and, where there is one, its label.
 Sample = Callable[[], tuple[Frame, Mask | None]]
-
-
-class Stage(Protocol):
-    """Frames, (N, H, W, 3) uint8, to what the stage makes of the first of them."""
-
-    def __call__(self, frames: Frame) -> Output: ...
-
-
-class TorchStage:
-    def __init__(self, network: nn.Module, card: Card) -> None:
-        self._model = FrameModel(network, card, "logits").eval()
-
-    def __call__(self, frames: Frame) -> Output:
-        with torch.inference_mode():
-            scores = self._model(torch.from_numpy(frames))[0].numpy()
-        return Output(scores.argmax(0).astype(np.uint8), scores)
-
-
-class OnnxStage:
-    """An ONNX file on the CPU, with its scores laid open and its precision made real."""
-
-    def __init__(self, path: Path) -> None:
-        model = rounded_to_fp16(onnx.load(path))
-        scores = _scores_tensor(model)
-        if scores not in {output.name for output in model.graph.output}:
-            model.graph.output.append(onnx.ValueInfoProto(name=scores))
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._scores = scores
-
-    def __call__(self, frames: Frame) -> Output:
-        (scores,) = self._session.run([self._scores], {INPUT: frames})
-        return Output(scores[0].argmax(0).astype(np.uint8), scores[0])
-
-
-class EngineStage:
-    def __init__(self, path: Path) -> None:
-        from runtime.engine import Engine  # CUDA's bindings need not be installed to verify ONNX
-
-        self._engine = Engine.open(path)
-
-    def __call__(self, frames: Frame) -> Output:
-        result = self._engine(frames)[0]
-        if self._engine.output_kind == "mask":
-            return Output(result.copy(), None)
-        return Output(result.argmax(0).astype(np.uint8), result.astype(np.float32))
 
 
 def verify(options: VerifyOptions) -> list[StageResult]:
@@ -149,85 +64,95 @@ def verify(options: VerifyOptions) -> list[StageResult]:
 
     Raises InputError if the folder holds no export of these weights, or images are missing.
     """
-    weights = weights_path(options.weights)
-    files = stage_files(existing_folder(options.folder), sha256_of(weights))
+    source, files = _open_export(options)
     if options.require_engine and not any(path.suffix == ".engine" for path in files):
         raise InputError(f"{options.folder} holds no engine; run refinenet build first")
-    network, _ = load_checkpoint(weights)
-    card = read_card(files[0])
-    samples = _samples(options)
-    stages: dict[str, Stage] = {"pytorch": TorchStage(network, card)}
-    not_run: dict[str, str] = {}
+    card, samples = read_card(files[0]), _samples(options)
+    with ExitStack() as opened:
+        stages, not_run = _open(files, source.network, card, opened)
+        measured = _measure(stages, card, samples, options)
+    results = []
     for path in files:
-        try:
-            stages[_name(path)] = EngineStage(path) if path.suffix == ".engine" else OnnxStage(path)
-        except DeployError as error:
-            if path.suffix != ".engine":
-                raise
-            not_run[_name(path)] = str(error).replace(path.name, "the engine")
-    measured = _measure(stages, card, samples, options)
-    results = [_judge(path, card, measured, not_run, options) for path in files]
-    for path, result in zip(files, results, strict=True):
+        name, before = stage_name(path), stage_before(stage_name(path))
+        if name in not_run:
+            status = FAILED if options.require_engine else NOT_RUN
+            result = StageResult(name, before, status, not_run[name], {})
+        else:
+            labelled = measured.against(before, name)
+            result = judged(
+                name, before, measured.agreement[name], labelled, card, options.untrained
+            )
+            result.measures["images"] = measured.images
         record = {"status": result.status, "against": result.against, "reason": result.reason}
         write_verification(path, record | result.measures)
+        results.append(result)
     return results
 
 
-def save_results(results: Sequence[StageResult], path: Path, command: str) -> None:
-    """Write the results as JSON, with the command that repeats them."""
-    record = {"command": command, "stages": [asdict(result) for result in results]}
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+def inside(options: VerifyOptions, stage: str) -> LayerReport:
+    """The layers of an ONNX stage against those of the stage before it, on the first few images.
 
-
-def stage_files(folder: Path, weights_hash: str) -> list[Path]:
-    """The exports of these weights in the folder, in the order of the path.
-
-    Raises InputError if there is none, or if one was made from another file than the one beside it;
-    EngineMismatch if an engine is not the file that its sidecar describes.
+    stage: fp32, fp16 or int8.
     """
-    for fp32 in sorted(folder.glob("*.fp32.onnx")):
-        if read_card(fp32).parents.get("weights") == weights_hash:
-            break
-    else:
-        raise InputError(
-            f"{folder} holds no .fp32.onnx exported from these weights; run refinenet export first"
-        )
-    name = fp32.name.removesuffix(".fp32.onnx")
-    onnx_files = [
-        path for precision in GATES if (path := folder / f"{name}.{precision}.onnx").exists()
-    ]
-    fp32_hash = sha256_of(fp32)
-    for path in onnx_files[1:]:
-        if read_card(path).parents.get("fp32.onnx") != fp32_hash:
-            raise InputError(f"{path} was not made from {fp32.name} beside it; export again")
-    engines = []
-    for path in onnx_files:
-        for engine in sorted(folder.glob(f"{path.stem}.*.engine")):
-            if check_hash(engine).card.parents.get("onnx") != sha256_of(path):
-                raise InputError(f"{engine} was not built from {path.name} beside it; build again")
-            engines.append(engine)
-    return onnx_files + engines
+    source, paths = _open_export(options)
+    files = {stage_name(path): path for path in paths}
+    card, samples = read_card(files["fp32"]), _samples(options)[:LAYER_IMAGES]
+    disable = options.quiet or None
+    frames = (_frames(read()[0], card) for read in tqdm(samples, "layers", disable=disable))
+    if stage == "fp32":
+        return against_pytorch(files["fp32"], source.network, frames)
+    return against_fp32(files[stage], files["fp32"], frames)
 
 
-def _name(path: Path) -> str:
-    """fp16 for street.fp16.onnx, fp16.rtx for street.fp16.rtx.engine."""
-    parts = path.name.split(".")
-    return ".".join(parts[-3:-1]) if path.suffix == ".engine" else parts[-2]
-
-
-def _before(name: str) -> str:
-    """FP32 follows PyTorch, FP16 and INT8 are made from FP32, an engine from its ONNX file."""
-    if "." in name:
-        return name.split(".")[0]
-    return "pytorch" if name == "fp32" else "fp32"
+def save_results(
+    results: Sequence[StageResult], path: Path, command: str, layers: LayerReport | None = None
+) -> None:
+    """Write the results as JSON, with the command that repeats them; a layer's error that is not
+    finite as null."""
+    record: dict[str, Any] = {"command": command, "stages": [asdict(result) for result in results]}
+    if layers is not None:
+        record["layers"] = layers.record()
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @dataclass
 class _Measured:
     agreement: dict[str, Agreement]
     against_labels: dict[str, ConfusionMatrix]
-    images: int
+    images: int = 0
+
+    def against(self, before: str, name: str) -> Labelled | None:
+        if not self.against_labels:
+            return None
+        matrices = self.against_labels
+        return Labelled(matrices[name], matrices[before], matrices["pytorch"])
+
+
+def _open_export(options: VerifyOptions) -> tuple[Source, list[Path]]:
+    """What was exported, and the files of its export."""
+    folder = existing_folder(options.folder)
+    source = open_source(options.weights, options.factory)
+    return source, stage_files(folder, source.sha256)
+
+
+def _open(
+    files: Sequence[Path], network: nn.Module, card: Card, opened: ExitStack
+) -> tuple[dict[str, Stage], dict[str, str]]:
+    """The stages by name, and why the engines among them that cannot run here cannot."""
+    stages: dict[str, Stage] = {"pytorch": TorchStage(network, card)}
+    not_run: dict[str, str] = {}
+    for path in files:
+        name = stage_name(path)
+        try:
+            stages[name] = EngineStage(path) if path.suffix == ".engine" else OnnxStage(path)
+        except DeployError as error:
+            if path.suffix != ".engine":
+                raise
+            not_run[name] = str(error).replace(path.name, "the engine")
+        else:
+            opened.callback(stages[name].close)
+    return stages, not_run
 
 
 def _measure(
@@ -237,21 +162,26 @@ def _measure(
     measured = _Measured(
         {name: Agreement(num_classes) for name in stages if name != "pytorch"},
         {name: ConfusionMatrix(num_classes) for name in stages} if options.data else {},
-        0,
     )
-    batch = (card.input_shape or (1,))[0] or 1
     disable = options.quiet or None  # None: shown on a terminal only
     for read in tqdm(samples, desc="verify", unit="image", disable=disable):
         frame, label = read()
-        frames = np.repeat(fit(frame, card)[None], batch, axis=0)
-        outputs = {name: stage(frames) for name, stage in stages.items()}
+        frames = _frames(frame, card)
+        outputs: dict[str, Output] = {name: stage(frames) for name, stage in stages.items()}
         for name, agreement in measured.agreement.items():
-            agreement.add(outputs[_before(name)], outputs[name])
+            agreement.add(outputs[stage_before(name)], outputs[name])
         if label is not None:
             for name, matrix in measured.against_labels.items():
                 matrix.add(label, restore(outputs[name].mask, frame.shape[:2], card))
         measured.images += 1
     return measured
+
+
+def _frames(frame: Frame, card: Card) -> Frame:
+    """A frame as the stages take it, (N, H, W, 3): resized by the card's policy, repeated to fill
+    a fixed batch."""
+    batch = (card.input_shape or (1,))[0] or 1
+    return np.repeat(fit(frame, card)[None], batch, axis=0)
 
 
 def _samples(options: VerifyOptions) -> list[Sample]:
@@ -267,55 +197,3 @@ def _samples(options: VerifyOptions) -> list[Sample]:
 
 def _unlabelled(path: Path) -> tuple[Frame, Mask | None]:
     return read_frame(path), None
-
-
-def _judge(
-    path: Path,
-    card: Card,
-    measured: _Measured,
-    not_run: dict[str, str],
-    options: VerifyOptions,
-) -> StageResult:
-    name = _name(path)
-    if name in not_run:
-        status = FAILED if options.require_engine else NOT_RUN
-        return StageResult(name, _before(name), status, not_run[name], {})
-    agreement, gate = measured.agreement[name], GATES[name.split(".")[0]]
-    measures = agreement.report(card.classes) | {"images": measured.images}
-    problems = _problems(agreement, gate, options.untrained)
-    if measured.against_labels:
-        iou = {stage: matrix.mean_iou for stage, matrix in measured.against_labels.items()}
-        loss = 100 * (iou[_before(name)] - iou[name])
-        measures |= {"miou": iou[name], "miou_of_pytorch": iou["pytorch"], "miou_loss_points": loss}
-        if not loss <= gate.miou_loss:  # NaN is no pass
-            problems.append(f"loses {loss:.2f} points of mIoU (at most {gate.miou_loss})")
-    status = FAILED if problems else PASSED
-    return StageResult(name, _before(name), status, "; ".join(problems), measures)
-
-
-def _problems(agreement: Agreement, gate: Gate, untrained: bool) -> list[str]:
-    problems = []
-    largest, rms = agreement.largest_error, agreement.rms_error
-    if largest is not None and not largest <= gate.largest_error:
-        problems.append(f"scores differ by {largest:.1e} deviations (at most {gate.largest_error})")
-    if largest is not None and not np.isfinite(largest):
-        problems.append("scores are not finite: a value overflows")
-    if untrained and rms is not None:
-        if not rms <= gate.untrained_rms_error:
-            problems.append(
-                f"scores differ by {rms:.1e} deviations RMS (at most {gate.untrained_rms_error})"
-            )
-    elif agreement.pixels < gate.pixels:
-        problems.append(f"{agreement.pixels:.3%} of pixels agree (at least {gate.pixels:.2%})")
-    return problems
-
-
-def _scores_tensor(model: onnx.ModelProto) -> str:
-    """The input of the last ArgMax, or the output of a file of scores."""
-    for node in reversed(model.graph.node):
-        if node.op_type == "ArgMax":
-            name: str = node.input[0]
-            return name
-    if model.graph.output[0].name == LOGITS:
-        return LOGITS
-    raise InputError("the graph has no ArgMax; expected a frame-to-mask export")

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.arguments import DONE, Parser, positive
-from runtime.errors import CheckFailed
+from runtime.errors import CheckFailed, InputError
+from runtime.files import output_folder
+
+if TYPE_CHECKING:
+    from export.layer_drift import LayerReport
+    from export.verdict import StageResult
+    from export.verify import VerifyOptions
+
+LISTED_LAYERS = 5
 
 
 def verify(arguments: Sequence[str]) -> int:
@@ -20,7 +29,10 @@ def verify(arguments: Sequence[str]) -> int:
         "refinenet verify build --weights lw-mobilenetv2-camvid --images photos",
     )
     parser.add_argument("folder", type=Path, help="what refinenet export and build wrote")
-    parser.add_argument("--weights", required=True, help="what the exports were made from")
+    parser.add_argument("--weights", help="what the exports were made from")
+    parser.add_argument(
+        "--factory", metavar="MODULE:FUNCTION", help="what makes the network, as given to export"
+    )
     parser.add_argument("--images", type=Path, help="a folder of images, or one image")
     parser.add_argument("--data", type=Path, help="a dataset with labels instead, for mIoU")
     parser.add_argument("--dataset", default="camvid", help="(default: %(default)s)")
@@ -32,43 +44,129 @@ def verify(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--require-engine", action="store_true", help="fail if an engine cannot run here"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="go inside the first stage that fails, or else the one that loses most, and name the "
+        "first layer that drifts",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
     given = vars(parser.parse_args(arguments))
-    return _verify(given.pop("json"), shlex.join(("refinenet", "verify", *arguments)), given)
+    if (json_file := given.pop("json")) is not None:  # better now than after minutes of comparing
+        _check_output(json_file)
+    output = _Output(
+        given.pop("layers"), json_file, shlex.join(("refinenet", "verify", *arguments))
+    )
+    return _verify(output, given)
 
 
-def _verify(json_file: Path | None, command: str, given: dict[str, Any]) -> int:
-    from export.verify import FAILED, NOT_RUN, StageResult, VerifyOptions, save_results, verify
+@dataclass(frozen=True)
+class _Output:
+    layers: bool
+    json_file: Path | None
+    command: str
 
-    def line(row: StageResult) -> str:
-        measures = row.measures
-        return (
-            f"{row.name:<10} {row.against:<8} {_share(measures.get('pixel_agreement')):>9} "
-            f"{_share(measures.get('boundary_agreement')):>8} "
-            f"{_exponent(measures.get('scores_rms_error')):>8} "
-            f"{_share(measures.get('miou')):>7}  {row.status}"
-        )
 
-    results = verify(VerifyOptions(**given))
-    if json_file is not None:
-        save_results(results, json_file, command)
-    print("stage      against     pixels   border   scores    mIoU  result")
+def _check_output(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected the name of a file to write")
+    output_folder(path.parent)
+
+
+def _verify(output: _Output, given: dict[str, Any]) -> int:
+    from export.verdict import FAILED, first_that_loses
+    from export.verify import VerifyOptions, save_results, verify
+
+    options = VerifyOptions(**given)
+    results = verify(options)
+    _print_stages(results)
+    _print_classes(results)
+    lossy = first_that_loses(results)
+    layers = _layers(options, lossy) if output.layers and lossy is not None else None
+    if output.json_file is not None:
+        save_results(results, output.json_file, output.command, layers)
+    if lossy is None or lossy.status != FAILED:
+        return DONE
+    where = f", from {layers.first.name} on" if layers is not None and layers.first else ""
+    raise CheckFailed(f"the first stage that fails is {lossy.name}{where}")
+
+
+def _print_stages(results: Sequence[StageResult]) -> None:
+    from export.verdict import FAILED, NOT_RUN, PASSED, first_that_loses
+
+    print(
+        "stage      against    pixels interior   border        ties    input   scores  largest"
+        "    mIoU  result"
+    )
     for row in results:
-        print(line(row) + (f": {row.reason}" if row.status == FAILED else ""))
+        measures = row.measures
+        ties = "{of_these_ties}/{tied_pixels}".format(**measures) if measures else ""
+        print(
+            f"{row.name:<10} {row.against:<8} {_share(measures.get('pixel_agreement')):>8} "
+            f"{_share(measures.get('interior_agreement')):>8} "
+            f"{_share(measures.get('boundary_agreement')):>8} {ties:>11} "
+            f"{_exponent(measures.get('network_input_error')):>8} "
+            f"{_exponent(measures.get('scores_rms_error')):>8} "
+            f"{_exponent(measures.get('scores_largest_error')):>8} "
+            f"{_share(measures.get('miou')):>7}  {row.status}"
+            + (f": {row.reason}" if row.status == FAILED else "")
+        )
     for reason in dict.fromkeys(row.reason for row in results if row.status == NOT_RUN):
         print(f"{NOT_RUN}: {reason}")
     print(
         "pixels: share equal to the stage before; border: within 3 pixels of a class border;\n"
-        "scores: RMS difference in standard deviations; mIoU: with --data"
+        "ties: differing of all pixels whose two best classes lie within rounding, which interior\n"
+        "and border leave out; input: largest difference of what the network is fed; scores,\n"
+        "largest: RMS and largest difference, in standard deviations; mIoU: with --data"
     )
-    failed = [row.name for row in results if row.status == FAILED]
-    if failed:
-        raise CheckFailed(f"the first stage that fails is {failed[0]}")
-    return DONE
+    lossy = first_that_loses(results)
+    if lossy is not None and lossy.status == PASSED:
+        print(
+            f"every gate holds; {lossy.name} loses the most, "
+            f"{_exponent(lossy.measures['scores_rms_error'])} deviations RMS"
+        )
+
+
+def _print_classes(results: Sequence[StageResult]) -> None:
+    """The change of every class's IoU, in points, where there were labels."""
+    changes = {
+        row.name: row.measures["class_iou_change_points"]
+        for row in results
+        if "class_iou_change_points" in row.measures
+    }
+    if not changes:
+        return
+    print("\nIoU, change in points".ljust(24) + "".join(f"{name:>10}" for name in changes))
+    for name in dict.fromkeys(name for by_class in changes.values() for name in by_class):
+        figures = (by_class.get(name) for by_class in changes.values())
+        row = ("" if figure is None else f"{figure:+.2f}" for figure in figures)
+        print(f"{name:<23}" + "".join(f"{figure:>10}" for figure in row))
+
+
+def _layers(options: VerifyOptions, lossy: StageResult) -> LayerReport | None:
+    from export.verify import inside
+
+    if "." in lossy.name:
+        print(f"\nan engine's tensors cannot be read: no layers of {lossy.name} to compare")
+        return None
+    report = inside(options, lossy.name)
+    print(f"\nlayers of {report.stage} against {report.against}, those that differ most:")
+    print("own error    drift  layer")
+    for layer in report.largest(LISTED_LAYERS):
+        print(f"{layer.own_error:>9.1e} {layer.drift:>8.1e}  {layer.name}")
+    print(
+        "own error: on the inputs of the stage before; drift: on its own; RMS over the RMS of the\n"
+        "stage before"
+    )
+    if report.first is None:
+        print(f"no layer adds more than rounding ({report.limit:g}): the loss is spread over many")
+    else:
+        print(f"the first layer that drifts is {report.first.name}")
+    return report
 
 
 def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.2%}"
+    return "" if value is None else f"{value:.3%}"
 
 
 def _exponent(value: float | None) -> str:

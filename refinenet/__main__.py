@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from refinenet import __version__
-from runtime.arguments import INVALID, run_command
-from runtime.errors import MissingPackage
+from runtime.arguments import DONE, run_command
+from runtime.errors import InputError, MissingPackage
 
 
 class SubCommand(NamedTuple):
@@ -32,6 +32,7 @@ COMMANDS = MappingProxyType(
         "build": SubCommand("export", "rtx", "ONNX to TensorRT engines"),
         "verify": SubCommand("export", "export", "every stage against the one before it"),
         "benchmark": SubCommand("benchmarks", "bench", "speed and agreement with PyTorch"),
+        "compare": SubCommand("benchmarks", "bench", "two benchmark records: slower, faster, same"),
         "report": SubCommand("benchmarks", "bench", "benchmark records as a table"),
         "segment": SubCommand("runtime", "export", "images and videos to masks and overlays"),
         "inspect": SubCommand("runtime", "rtx", "what a file is, and whether it can run here"),
@@ -53,17 +54,21 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    name, *rest = arguments or ["--help"]
+    if name not in COMMANDS:
+        return run_command(_tell, "refinenet", arguments)
+    return run_command(lambda given: _call(name, given), f"refinenet {name}", rest)
+
+
+def _tell(arguments: Sequence[str]) -> int:
+    """What is said where no command is named."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
-        return 0
-    if arguments[0] == "--version":
+    elif arguments[0] == "--version":
         print(f"refinenet-deploy {__version__}")
-        return 0
-    name, *rest = arguments
-    if name not in COMMANDS:
-        print(f"refinenet: unknown command '{name}'; see refinenet --help", file=sys.stderr)
-        return INVALID
-    return run_command(lambda given: _call(name, given), f"refinenet {name}", rest)
+    else:
+        raise InputError(f"unknown command '{arguments[0]}'; see refinenet --help")
+    return DONE
 
 
 def _call(name: str, arguments: Sequence[str]) -> int:

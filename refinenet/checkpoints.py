@@ -6,13 +6,14 @@ Loading is strict always: a checkpoint that merely resembles a network would pre
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.serialization import safe_globals
 
@@ -90,7 +91,8 @@ def save_checkpoint(
         if value.isinf().any() and state[key].isfinite().all():
             raise InputError(f"{key} holds values too large for {dtype}; keep them as float32")
     with written_whole(path) as temporary:
-        save_file(weights, temporary, metadata={CARD_KEY: card.to_json()})
+        # As bytes: save_file makes a temporary file of its own, which a kill would leave behind.
+        temporary.write_bytes(save(weights, metadata={CARD_KEY: card.to_json()}))
 
 
 def read_weights(path: Path) -> Weights:
@@ -114,29 +116,39 @@ def read_weights(path: Path) -> Weights:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state_dict")
     weights = {str(k).removeprefix("module."): v for k, v in content.items()}
-    strangers = [key for key, value in weights.items() if not isinstance(value, Tensor)]
+    strangers = [key for key, value in weights.items() if not _is_plain(value)]
     if strangers or not weights:
         raise CheckpointError(
             f"{path} is not a state_dict: {strangers[0] if strangers else 'nothing'} in it is no "
-            "tensor. Save the model's state_dict alone"
+            "tensor of plain numbers. Save the model's state_dict alone"
         )
     return weights
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor with a real number in every place."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not (value.is_complex() or value.is_quantized or value.is_meta)
+    )
 
 
 def load_plain(path: Path) -> Any:
     """What torch.save wrote, on the CPU; CheckpointError if it is more than plain data.
 
-    Code that lies in the file is not run.
+    Code that lies in the file is not run. Raises InputError if it cannot be read.
     """
+    path = existing_file(path)
     try:
-        with safe_globals(NUMPY_SCALARS):
+        with safe_globals(NUMPY_SCALARS), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a plain PyTorch checkpoint: it holds something other than tensors, "
             "which may be code and was not run, or is no checkpoint. Save the state_dict alone"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # PyTorch's reader raises whatever the bytes lead it to
         raise CheckpointError(
             f"{path} is not a whole PyTorch checkpoint (wrong type, or cut short); copy it again"
         ) from error

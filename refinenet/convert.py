@@ -12,7 +12,7 @@ from refinenet.data.datasets import find_dataset, voc_palette
 from refinenet.variants import create_model, join_variant, split_variant
 from runtime.card import Card
 from runtime.errors import InputError
-from runtime.files import existing_file, sha256_of
+from runtime.files import sha256_of, small_text
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,4 @@ def _named(card: Card, weights: Path, options: ConvertOptions) -> Card:
 
 
 def _lines(path: Path) -> tuple[str, ...]:
-    try:
-        lines = existing_file(path).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text; expected a class name per line") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    return tuple(line.strip() for line in small_text(path).splitlines() if line.strip())

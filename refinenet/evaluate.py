@@ -6,6 +6,7 @@ It imports no torch: engines are evaluated on machines that have none.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -217,13 +218,13 @@ def _masks(
 def _mask_files(folder: Path, images: LabelledImages, limit: int | None) -> list[Path]:
     """Where each image's mask goes; InputError if two share a file, or one is the dataset's own."""
     targets = [output_folder(folder) / f"{image.stem}.png" for image, _ in images.pairs[:limit]]
-    taken = {path.resolve() for pair in images.pairs for path in pair}
+    taken = {os.path.realpath(path) for pair in images.pairs for path in pair}
     for target in targets:
-        if target.resolve() in taken:
+        if os.path.realpath(target) in taken:
             raise InputError(
                 f"{target} is taken by an image, a label or another mask; choose another folder"
             )
-        taken.add(target.resolve())
+        taken.add(os.path.realpath(target))
     return targets
 
 

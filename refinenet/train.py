@@ -28,6 +28,7 @@ from refinenet.training.determinism import deterministic
 from refinenet.training.distributed import Processes, processes
 from refinenet.training.epoch import PassResult, TrainingPass
 from refinenet.training.loss import PixelLoss, class_weights
+from refinenet.training.qat import insert_fake_quantization
 from refinenet.training.recipe import Recipe
 from refinenet.training.run_folder import RunFolder
 from refinenet.training.state import EpochRecord, TrainingState
@@ -41,10 +42,12 @@ class TrainOptions:
     """What to train, on what, where to, and by which means; the recipe says how.
 
     backbone_weights: ImageNet weights to start from. weights: whole weights to fine-tune instead.
+    new_classifier: of these, all but the last convolution, for other classes.
     accumulate: the parts in which a process computes its share of a batch, to save memory; their
     gradients add up to those of the whole.
     deterministic: only algorithms that give the same bits every time.
     half: store the best weights as float16.
+    qat: fine-tune for INT8; the ranges of activations are kept beside the best weights.
     tensorboard: write the log for TensorBoard too, into the run folder.
     """
 
@@ -55,6 +58,7 @@ class TrainOptions:
     recipe: Recipe = field(default_factory=Recipe)
     backbone_weights: Path | None = None
     weights: Path | None = None
+    new_classifier: bool = False
     resume: bool = False
     workers: int = 1
     device: str = "cpu"
@@ -62,6 +66,7 @@ class TrainOptions:
     deterministic: bool = False
     validate_every: int = 1
     half: bool = False
+    qat: bool = False
     tensorboard: bool = False
     quiet: bool = False
 
@@ -74,6 +79,8 @@ def train(options: TrainOptions) -> Path:
     Raises InputError for data, options or a run folder that cannot be used, DeviceError without
     the device, CheckFailed if the loss is no longer a number.
     """
+    if options.qat and options.weights is None:
+        raise InputError("--qat fine-tunes trained weights; give them with --weights FILE")
     with processes(options.device) as team, deterministic(options.deterministic):
         images = open_dataset(options.dataset, options.data, "train")
         val_images = open_dataset(options.dataset, options.data, "val")
@@ -119,7 +126,9 @@ def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -
         "accumulate": options.accumulate,
         "deterministic": options.deterministic,
     }
-    details = {"dataset": options.dataset, "recipe": recipe, "means": means}
+    details: dict[str, Any] = {"dataset": options.dataset, "recipe": recipe, "means": means}
+    if options.qat:
+        details["quantization_aware"] = True
     card = Card(
         variant=options.variant,
         classes=dataset.classes,
@@ -134,6 +143,8 @@ def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -
         "dataset": options.dataset,
         "training images": len(images),
         "recipe": recipe,
+        # Only where it holds, so that the runs of earlier versions can go on.
+        **({"quantization-aware": True} if options.qat else {}),
     }
     dtype = torch.float16 if options.half else torch.float32
     return RunFolder(options.output, identity, card, dtype)
@@ -143,6 +154,8 @@ def initial_state(options: TrainOptions, images: LabelledImages, team: Processes
     """The state before the first epoch, on the device."""
     torch.manual_seed(options.recipe.seed)
     model = initial_model(options, images)
+    if options.qat:
+        insert_fake_quantization(model)
     model.to(team.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
     return TrainingState(model, options.recipe, team.device)
@@ -151,17 +164,28 @@ def initial_state(options: TrainOptions, images: LabelledImages, team: Processes
 def initial_model(options: TrainOptions, images: LabelledImages) -> nn.Module:
     """A network to start from: fresh, with a trained backbone, or trained whole."""
     num_classes = len(images.dataset.classes)
+    if options.new_classifier and options.weights is None:
+        raise InputError("--new-classifier is for trained weights; give them with --weights FILE")
     if options.weights is not None:
-        model, given = load_checkpoint(options.weights)
-        if (given.variant, len(given.classes)) != (options.variant, num_classes):
-            raise InputError(
-                f"{options.weights} is a {given.variant} with {len(given.classes)} classes; "
-                f"expected {options.variant} with the {num_classes} of {options.dataset}"
-            )
-        return model
+        return _trained_model(options.weights, options, num_classes)
     model = create_model(options.variant, num_classes)
     if options.backbone_weights is not None:
         load_imagenet_backbone(model, options.backbone_weights)
+    return model
+
+
+def _trained_model(weights: Path, options: TrainOptions, num_classes: int) -> nn.Module:
+    model, given = load_checkpoint(weights)
+    if given.variant != options.variant:
+        raise InputError(f"{weights} is a {given.variant}; give --variant {given.variant}")
+    if options.new_classifier:
+        fresh = create_model(options.variant, num_classes).get_submodule("classifier")
+        model.get_submodule("classifier")[-1] = fresh[-1]  # type: ignore[index,operator]
+    elif len(given.classes) != num_classes:
+        raise InputError(
+            f"{weights} has {len(given.classes)} classes; expected the {num_classes} of "
+            f"{options.dataset}. To learn those instead: --new-classifier"
+        )
     return model
 
 

@@ -40,9 +40,20 @@ def train(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to fine-tune instead")
     parser.add_argument(
+        "--new-classifier",
+        action="store_true",
+        help="of --weights take all but the last convolution, to learn other classes",
+    )
+    parser.add_argument(
         "--validate-every", type=positive, default=1, metavar="EPOCHS", help="(default: 1)"
     )
     parser.add_argument("--half", action="store_true", help="store the best weights as float16")
+    parser.add_argument(
+        "--qat",
+        action="store_true",
+        help="fine-tune --weights with the rounding of INT8 in the forward pass; the ranges that "
+        "export needs are written beside the best weights",
+    )
     parser.add_argument("--tensorboard", action="store_true", help="log to RUN_DIR/tensorboard too")
     _add_means(parser.add_argument_group("means: these change the speed, not the recipe"))
     add_recipe_options(parser)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from runtime.errors import CheckFailed, DeployError, InputError
 
 DONE, CHECK_FAILED, INVALID, INTERRUPTED = 0, 1, 2, 130
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+LONGEST_MESSAGE = 2000  # characters
+MAX_IMAGE_PIXELS = 2**27  # of an image file: 16384x8192, 0.4 GB as a frame
 
 Command = Callable[[Sequence[str]], int]
 
@@ -32,23 +40,77 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """argparse's own says nothing where the help cannot be written."""
+        (file or sys.stdout).write(message)
+
 
 def run_command(command: Command, name: str, arguments: Sequence[str]) -> int:
     """Run a sub-command and turn its errors into one line on stderr and an exit code."""
+    prepare_process()
+    try:
+        code = _to_the_end(command, arguments)
+    except BrokenPipeError:  # the reader of our output went away, as head does
+        _drop(sys.stdout)
+        return DONE
+    except (DeployError, CheckFailed) as error:
+        code, message = error.exit_code, f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        code, message = INTERRUPTED, "interrupted"
+    except MemoryError as error:
+        code, message = INVALID, f"this machine's memory does not suffice ({error})"
+    except OSError as error:  # a disk, a pipe or a network that fails in the middle of the work
+        _drop(sys.stdout)
+        code, message = INVALID, f"{error.filename or 'reading or writing'}: {error.strerror}"
+    else:
+        return code
+    try:
+        print(f"{name}: {one_line(message)}", file=sys.stderr)
+    except OSError:  # stderr can be a full disk too
+        _drop(sys.stderr)
+    return code
+
+
+def _to_the_end(command: Command, arguments: Sequence[str]) -> int:
+    """Run it, and have all that it printed accepted."""
     try:
         code = command(arguments)
+    except SystemExit:  # of argparse, after --help
         sys.stdout.flush()
-    except (DeployError, CheckFailed) as error:
-        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); the interpreter's own flush finds no one.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        raise
+    sys.stdout.flush()
     return code
+
+
+def prepare_process() -> None:
+    """Open the streams that the caller has closed, let any file name be printed, bound images.
+
+    A closed stream's number would go to the next file that is opened, and a library that prints
+    would write into it.
+    """
+    # OpenCV reads it once, when it is imported; its own limit would take several GB.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            setattr(sys, name, os.fdopen(number, mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def one_line(message: str) -> str:
+    """The message as a terminal can show it: names and values out of a file may hold anything."""
+    text = "".join(char if char.isprintable() else " " for char in message)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} …"
+
+
+def _drop(stream: TextIO) -> None:
+    """What is still to be written goes nowhere: the interpreter's own flush would fail again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def size(text: str) -> tuple[int, int]:

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import CardError, EngineMismatch
-from runtime.files import existing_file, sha256_of, written_whole
+from runtime.errors import CardError, EngineMismatch, InputError
+from runtime.files import existing_file, sha256_of, small_file, written_whole
 from runtime.metadata import embedded_metadata
 
 CARD_KEY = "card"
@@ -112,12 +112,22 @@ def _save_sidecar(path: Path, sidecar: Sidecar) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def read_sidecar(path: Path) -> Sidecar | None:
-    """The sidecar beside `path`, or None if there is none; CardError if it is malformed."""
+def read_sidecar(path: Path, card_file: str | Path | None = None) -> Sidecar | None:
+    """The sidecar beside `path`, or None if there is none; CardError if it is malformed.
+
+    card_file: takes its place where there is none, if it is a whole sidecar and no bare card.
+    """
     file = sidecar_path(path)
-    if not file.exists():
+    if file.exists():
+        return _parse_sidecar(file)
+    if card_file is None:
         return None
-    content = _json_object(file.read_bytes(), file)
+    given = Path(card_file)
+    return _parse_sidecar(given) if "sha256" in _json_object(small_file(given), given) else None
+
+
+def _parse_sidecar(file: Path) -> Sidecar:
+    content = _json_object(small_file(file), file)
     try:
         sidecar = Sidecar(
             card=parse_card(json.dumps(content["card"]), file),
@@ -141,8 +151,7 @@ def read_card(path: str | Path, card_file: str | Path | None = None) -> Card:
     """
     path = existing_file(path)
     if card_file is not None:
-        given = _json_object(existing_file(card_file).read_bytes(), Path(card_file))
-        return parse_card(json.dumps(given.get("card", given)), Path(card_file))
+        return read_card_file(card_file)
     text = embedded_metadata(path).get(CARD_KEY)
     embedded = parse_card(text, path) if text is not None else None
     sidecar = read_sidecar(path)
@@ -157,20 +166,46 @@ def read_card(path: str | Path, card_file: str | Path | None = None) -> Card:
     return card
 
 
-def check_hash(path: Path) -> Sidecar:
+def read_card_file(file: str | Path) -> Card:
+    """The card in a JSON file, bare or as a whole sidecar; CardError if it is malformed."""
+    given = _json_object(small_file(file), Path(file))
+    return parse_card(json.dumps(given.get("card", given)), Path(file))
+
+
+def check_hash(path: Path, card_file: str | Path | None = None) -> Sidecar:
     """Compare the file with the hash in its sidecar; an integrity check, not a signature.
+
+    card_file: as in read_sidecar.
 
     Raises CardError without a sidecar, EngineMismatch if the file is not the one described.
     """
-    sidecar = read_sidecar(path)
+    sidecar = read_sidecar(path, card_file)
     if sidecar is None:
         raise CardError(f"{path} has no sidecar {sidecar_path(path).name}; build the engine anew")
     if path.stat().st_size != sidecar.size_bytes or sha256_of(path) != sidecar.sha256:
+        beside = sidecar_path(path)
+        name = beside.name if beside.exists() or card_file is None else Path(card_file).name
         raise EngineMismatch(
-            f"{path} is not the file that {sidecar_path(path).name} describes (its SHA-256 "
+            f"{path} is not the file that {name} describes (its SHA-256 "
             "differs): it was changed or copied incompletely. Build or copy it again"
         )
     return sidecar
+
+
+def check_external_data(path: Path, card: Card) -> None:
+    """Compare the weights that an ONNX file keeps in a file beside it with their hash in the card.
+
+    Raises InputError if that file is missing or is another one.
+    """
+    told = card.details.get("external_data")
+    if path.suffix != ".onnx" or not isinstance(told, dict):
+        return
+    data = existing_file(path.with_name(str(told.get("file"))))
+    if sha256_of(data) != told.get("sha256"):
+        raise InputError(
+            f"{data} does not hold the weights of {path.name} (its SHA-256 differs); copy both "
+            "files together, or export again"
+        )
 
 
 def parse_card(text: str, source: Path) -> Card:
@@ -186,7 +221,7 @@ def parse_card(text: str, source: Path) -> Card:
         raise CardError(f"{source}: unknown card entries {', '.join(sorted(unknown))}")
     try:
         return _checked(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CardError(f"{source}: malformed card: {error}") from error
 
 
@@ -212,6 +247,8 @@ def _checked(content: dict[str, Any]) -> Card:
         _typed(getattr(card, name), str)
     for name in ("parents", "tools", "details"):
         _typed(getattr(card, name), dict)
+    for text in (*card.parents.values(), *card.tools.values()):
+        _typed(text, str)
     if card.ignore_id is not None:
         _typed(card.ignore_id, int)
     return card
@@ -227,13 +264,13 @@ _ALLOWED = {
 
 def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not of type {kind.__name__}")
+        raise TypeError(f"{value!r:.60} is not of type {kind.__name__}")
     return value
 
 
 def _triple(value: Any, kind: type | tuple[type, ...]) -> tuple[Any, Any, Any]:
     if len(value) != 3 or not all(isinstance(entry, kind) for entry in value):
-        raise ValueError(f"{value!r} is not a triple of numbers")
+        raise ValueError(f"{value!r:.60} is not a triple of numbers")
     first, second, third = value
     return first, second, third
 
@@ -242,9 +279,9 @@ def _shape(value: Any) -> tuple[int | None, int | None, int | None, int] | None:
     if value is None:
         return None
     if len(value) != 4 or value[3] != 3:
-        raise ValueError(f"input_shape {value!r}; expected [N, H, W, 3]")
+        raise ValueError(f"input_shape {value!r:.60}; expected [N, H, W, 3]")
     if any(size is not None and (type(size) is not int or size < 1) for size in value):
-        raise ValueError(f"input_shape {value!r}; expected positive sizes or null")
+        raise ValueError(f"input_shape {value!r:.60}; expected positive sizes or null")
     batch, height, width, channels = value
     return batch, height, width, channels
 

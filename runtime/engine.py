@@ -1,29 +1,35 @@
-"""A TensorRT engine: frames in, masks out, with memory that is allocated once."""
+"""A TensorRT engine: frames in, masks out, for one thread or many."""
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
-from math import prod
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import tensorrt_api
+from runtime import gpu, tensorrt_api
 from runtime.card import Card, check_hash, read_card, read_sidecar
-from runtime.compatibility import check_machine, rebuild_hint
+from runtime.compatibility import check_machine
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.files import existing_file
-from runtime.frames import Frame, check_batch, check_out
-from runtime.tensorrt_api import CollectingLogger, TensorRT, gpu_present
+from runtime.frames import Frame, check_batch
+from runtime.gpu_frames import GpuFrames
+from runtime.lane import Lane, Shared
+from runtime.loaded_engine import EngineOptions, LoadedEngine
+from runtime.tensorrt_api import TensorRT, gpu_present
 
-Shape = tuple[int, ...]
+SMALLEST_SCRATCH = 256  # TensorRT's alignment; an engine may say that it needs none
 
 
 class Engine:
-    """One engine with one context: it serves one thread at a time.
+    """One engine. Each thread, and each frame of a stream, has a lane of its own: a TensorRT
+    context with its buffers. All lanes compute in the same scratch memory, one after the other,
+    while their copies overlap.
 
     card: what the file is.
     input_shape: (N, H, W, 3), None for a free dimension.
@@ -33,125 +39,169 @@ class Engine:
     """
 
     @classmethod
-    def open(cls, path: str | Path, *, card: str | Path | None = None) -> Engine:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        card: str | Path | None = None,
+        options: EngineOptions | None = None,
+    ) -> Engine:
         """Check the engine against its card and this machine, then load it.
 
-        card: the card of an engine that has no sidecar; nothing is then known of how it was built.
+        card: of an engine that has no sidecar: one from elsewhere, checked like it, or a bare card,
+        which does not say how the engine was built.
 
         Raises CardError or EngineMismatch if card, hash, TensorRT or GPU do not fit, DeviceError
         without a GPU or if TensorRT refuses it, MissingPackage without TensorRT or cuda-python.
         """
-        path = existing_file(path)
+        path, options = existing_file(path), options or EngineOptions()
+        if options.cuda is not None:
+            gpu.choose(options.cuda)  # before anything asks for the device
         contents = read_card(path, card)
-        if card is not None and read_sidecar(path) is None:
-            return cls(path, contents, _load_for_foreign(path))
-        sidecar = check_hash(path)
-        check_machine(path, sidecar.build)
-        return cls(path, contents, tensorrt_api.load(sidecar.build["package"]))
+        if card is not None and read_sidecar(path, card) is None:
+            return cls(path, contents, _load_for_foreign(path), options)
+        build = check_hash(path, card).build
+        check_machine(path, build)
+        compatible = options.version_compatible or build.get("version_compatible") is True
+        options = replace(options, version_compatible=compatible)
+        trt = tensorrt_api.load_for_running(build["package"], version_compatible=compatible)
+        return cls(path, contents, trt, options)
 
-    def __init__(self, path: Path, card: Card, trt: TensorRT) -> None:
-        from runtime import cuda
+    def __init__(
+        self, path: Path, card: Card, trt: TensorRT, options: EngineOptions | None = None
+    ) -> None:
+        options = options or EngineOptions()
+        self._path, self.card, self._lock, self._closed = path, card, threading.Lock(), False
+        self._lanes: list[Lane] = []
+        self._free: list[Lane] = []
+        cuda = gpu.choose(options.cuda)
+        graphs = _user_graphs(cuda, trt, options)
+        self._context = cuda.Context()
+        try:
+            with self._context, ExitStack() as resources:
+                device = cuda.current_device()
+                self._loaded = LoadedEngine(path, trt, device, options)
+                resources.callback(self._loaded.close)
+                mapped = options.mapped_memory
+                mapped = device.integrated if mapped is None else mapped
+                self._shared = self._share(cuda, resources, mapped, graphs)
+                resources.callback(self._close_lanes)
+                self._free.append(self._new_lane())
+                self._resources = resources.pop_all()
+        except BaseException:
+            self._context.close()
+            raise
+        self._describe(trt, device, cuda)
 
-        self._cuda, self._path, self.card = cuda, path, card
-        self._logger = tensorrt_api.make_logger(trt)
-        # TensorRT's objects hold pointers to those they were made from, so all stay referenced.
-        self._runtime = trt.module.Runtime(self._logger)
-        self._engine = _made(
-            self._runtime.deserialize_cuda_engine(path.read_bytes()), path, self._logger
+    def _share(
+        self, cuda: ModuleType, resources: ExitStack, mapped: bool, graphs: bool | None
+    ) -> Shared:
+        scratch_bytes = max(self._loaded.scratch_bytes, SMALLEST_SCRATCH)
+        scratch = resources.enter_context(cuda.DeviceBuffer(scratch_bytes))
+        turn = resources.enter_context(cuda.Event())
+        return Shared(cuda, self._loaded, scratch, turn, threading.Lock(), mapped, graphs)
+
+    def _describe(self, trt: TensorRT, device: gpu.Device, cuda: ModuleType) -> None:
+        loaded = self._loaded
+        self.dtype = loaded.dtype
+        self.output_kind = "mask" if loaded.dtype == np.uint8 else "logits"
+        self.input_shape = tuple(None if size < 0 else size for size in loaded.input_shape)
+        self.batch_limits = (
+            min(profile.smallest[0] for profile in loaded.profiles),
+            max(profile.largest[0] for profile in loaded.profiles),
         )
-        self._context = _made(self._engine.create_execution_context(), path, self._logger)
-        self._input, self._output = _frame_and_mask(self._engine, trt, path)
-        self.dtype = np.dtype(trt.module.nptype(self._engine.get_tensor_dtype(self._output)))
-        self.output_kind = "mask" if self.dtype == np.uint8 else "logits"
-        shape = tuple(self._engine.get_tensor_shape(self._input))
-        self.input_shape = tuple(None if size < 0 else size for size in shape)
-        self._smallest, self._largest = _limits(self._engine, self._input, shape)
-        self.batch_limits = (self._smallest[0], self._largest[0])
-        self.description = f"{trt.title}, {cuda.current_device().name}"
-        with ExitStack() as resources:
-            self._allocate(resources)
-            self._resources = resources.pop_all()
-        self._closed = False
+        through = "" if cuda.HAS_GRAPHS else f", through {cuda.TITLE}"
+        self.description = f"{trt.title}, {device.name}{through}"
 
-    def _allocate(self, resources: ExitStack) -> None:
-        """Buffers for the largest shape of the profile, bound to the context once."""
-        cuda = self._cuda
-        self._shape: Shape = ()
-        self._output_shape = self._set_shape(self._largest)
-        sizes = {
-            self._input: prod(self._largest),
-            self._output: prod(self._output_shape) * self.dtype.itemsize,
-        }
-        self._stream = resources.enter_context(cuda.Stream())
-        self._host, self._device = {}, {}
-        for name, size_bytes in sizes.items():
-            self._host[name] = resources.enter_context(cuda.PinnedBuffer(size_bytes))
-            self._device[name] = resources.enter_context(cuda.DeviceBuffer(size_bytes))
-            address = self._device[name].address
-            self._require(self._context.set_tensor_address(name, address), "set_tensor_address")
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user may want to know: a runtime cache passed over, no CUDA graph."""
+        return tuple(self._loaded.notes)
 
-    def __call__(self, frames: Frame, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Run one batch and wait for it.
+    def __call__(self, frames: Frame | GpuFrames, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Run one batch and wait for it; several threads may do so at once.
 
-        frames: (N, H, W, 3) uint8, BGR.
+        frames: (N, H, W, 3) uint8, BGR, on the host or on the GPU.
         out: an array of the result's shape and dtype to write into; a fresh one otherwise.
 
         Returns the mask, (N, H, W) uint8; from a logits engine (N, C, H, W) float.
-        Raises InputError for a shape outside the engine's profile, DeviceError if CUDA or TensorRT
+        Raises InputError for a shape outside the engine's profiles, DeviceError if CUDA or TensorRT
         refuses the work, DeployError after close().
         """
-        if self._closed:
-            raise DeployError(f"{self._path.name} was closed; open it again")
-        check_batch(frames)
-        self._check_profile(frames.shape)
-        if frames.shape != self._shape:
-            self._output_shape = self._set_shape(frames.shape)
-        if out is None:
-            out = np.empty(self._output_shape, self.dtype)
-        check_out(out, self._output_shape, self.dtype)
-        self._run(frames, out)
-        return out
+        _check(frames)
+        lane = self._take_lane()
+        try:
+            with lane.busy:
+                lane.require_open()
+                with self._context:
+                    lane.submit(frames)
+                    return lane.collect(out)
+        finally:
+            self._free.append(lane)
 
-    def _run(self, frames: Frame, out: NDArray[Any]) -> None:
-        cuda, stream, source, target = self._cuda, self._stream, self._input, self._output
-        host_in = self._host[source].array[: frames.nbytes].reshape(frames.shape)
-        np.copyto(host_in, frames)
-        cuda.copy_to_device(self._device[source], self._host[source], frames.nbytes, stream)
-        self._require(self._context.execute_async_v3(stream.handle), "execute_async_v3")
-        cuda.copy_to_host(self._host[target], self._device[target], out.nbytes, stream)
-        stream.synchronize()
-        host_out = self._host[target].array[: out.nbytes].view(self.dtype).reshape(out.shape)
-        np.copyto(out, host_out)
+    def submit(self, frames: Frame | GpuFrames) -> Job:
+        """Put one batch on the GPU and return before it is done; raises what a call raises.
 
-    def _set_shape(self, shape: Shape) -> Shape:
-        """Tell the context the input's shape; the output's shape follows."""
-        self._shape = ()
-        self._require(self._context.set_input_shape(self._input, shape), "set_input_shape")
-        self._shape = shape
-        return tuple(self._context.get_tensor_shape(self._output))
+        frames: as in a call. On the host they are copied and may be written to again; on the GPU
+        they are read until the job's result is taken.
+        """
+        _check(frames)
+        lane = self._take_lane()
+        try:
+            with lane.busy:
+                lane.require_open()
+                with self._context:
+                    lane.submit(frames)
+        except BaseException:
+            self._free.append(lane)
+            raise
+        return Job(self, lane)
 
-    def _check_profile(self, shape: Shape) -> None:
-        limits = zip(self._smallest, shape, self._largest, strict=True)
-        if not all(low <= size <= high for low, size, high in limits):
-            raise InputError(
-                f"frames of shape {shape}; {self._path.name} was built for "
-                f"{self._smallest} to {self._largest}. Resize the frames, or build it for others"
-            )
+    def finish(self, lane: Lane, out: NDArray[Any] | None) -> NDArray[Any]:
+        """Wait for the batch in the lane: for Job."""
+        try:
+            with lane.busy:
+                lane.require_open()
+                with self._context:
+                    return lane.collect(out)
+        finally:
+            self._free.append(lane)
 
-    def _require(self, done: bool, call: str) -> None:
-        """TensorRT says False and goes on; a stale mask would be the result."""
-        if not done:
-            reason = tensorrt_api.reason(self._logger)
-            raise DeviceError(f"{self._path.name}: {call} failed: {reason}. See refinenet doctor")
+    def _take_lane(self) -> Lane:
+        """A lane that nobody uses; a new one where all are in use, so that nobody waits for good.
+
+        So there are as many as there were batches under way at once.
+        """
+        try:
+            return self._free.pop()  # a list's pop and append are atomic
+        except IndexError:
+            with self._lock:
+                if self._closed:
+                    raise DeployError(f"{self._path.name} was closed; open it again") from None
+                with self._context:
+                    return self._new_lane()
+
+    def _new_lane(self) -> Lane:
+        lane = Lane(self._shared)
+        self._lanes.append(lane)
+        return lane
+
+    def _close_lanes(self) -> None:
+        for lane in self._lanes:
+            lane.close()
 
     def close(self) -> None:
-        """Free the GPU's memory; calling this again does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        # The context may still read the buffers until it is gone.
-        del self._context, self._engine, self._runtime
-        self._resources.close()
+        """Wait for what is under way and free the GPU's memory; again, it does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            with self._context, self._resources:
+                self._close_lanes()
+                self._loaded.save_cache()
+        finally:
+            self._context.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -165,6 +215,35 @@ class Engine:
         self.close()
 
 
+class Job:
+    """A batch under way on the GPU."""
+
+    def __init__(self, engine: Engine, lane: Lane) -> None:
+        self._engine, self._lane = engine, [lane]
+
+    def result(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Wait for the result, once; raises what a call of the engine raises."""
+        if not self._lane:
+            raise DeployError("the result of this job was already taken; submit the frames again")
+        return self._engine.finish(self._lane.pop(), out)
+
+
+def _check(frames: Frame | GpuFrames) -> None:
+    if not isinstance(frames, GpuFrames):
+        check_batch(frames)
+
+
+def _user_graphs(cuda: ModuleType, trt: TensorRT, options: EngineOptions) -> bool | None:
+    """Whether the runtime captures graphs itself; TensorRT-RTX does it for us."""
+    if trt.name == "rtx":
+        return False
+    if cuda.HAS_GRAPHS:
+        return options.cuda_graph
+    if options.cuda_graph:
+        raise InputError(f"cuda_graph=True needs cuda-python; {cuda.TITLE} has no CUDA graphs")
+    return False
+
+
 def _load_for_foreign(path: Path) -> TensorRT:
     """A foreign engine does not say which package built it: the one a build here would use."""
     if not gpu_present():
@@ -173,40 +252,3 @@ def _load_for_foreign(path: Path) -> TensorRT:
             "See what is missing: refinenet doctor"
         )
     return tensorrt_api.load(tensorrt_api.default_runtime())
-
-
-def _made(thing: Any, path: Path, logger: CollectingLogger) -> Any:
-    """What TensorRT made, which is None where it failed."""
-    if thing is None:
-        raise DeviceError(
-            f"TensorRT cannot load {path.name}: {tensorrt_api.reason(logger)}. {rebuild_hint(path)}"
-        )
-    return thing
-
-
-def _frame_and_mask(engine: Any, trt: TensorRT, path: Path) -> tuple[str, str]:
-    """The names of the one input and the one output."""
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    is_input = trt.module.TensorIOMode.INPUT
-    inputs = [name for name in names if engine.get_tensor_mode(name) == is_input]
-    outputs = [name for name in names if name not in inputs]
-    uint8 = trt.module.DataType.UINT8
-    if (
-        len(inputs) != 1
-        or len(outputs) != 1
-        or engine.get_tensor_dtype(inputs[0]) != uint8
-        or len(engine.get_tensor_shape(inputs[0])) != 4
-    ):
-        raise InputError(
-            f"{path} takes {', '.join(inputs)} and gives {', '.join(outputs)}; expected one uint8 "
-            "frame (N, H, W, 3) and one result. Export with refinenet export, then build"
-        )
-    return inputs[0], outputs[0]
-
-
-def _limits(engine: Any, name: str, shape: Shape) -> tuple[Shape, Shape]:
-    """The smallest and the largest input shape."""
-    if -1 not in shape:
-        return shape, shape
-    smallest, _, largest = engine.get_tensor_profile_shape(name, 0)
-    return tuple(smallest), tuple(largest)

@@ -6,7 +6,8 @@
     │   └── CheckpointError  weights that fit no known network
     ├── MissingPackage       an optional dependency is not installed
     ├── EngineMismatch       an engine built for another package, version or GPU
-    └── DeviceError          CUDA, TensorRT or ONNX Runtime refused a call
+    ├── DeviceError          CUDA, TensorRT or ONNX Runtime refused a call
+    └── SourceLost           a camera or stream that went away and stayed away
     CheckFailed              the work was done and a check of it failed; exit code 1
 
 Every message says what was found, what was expected, and what to do.
@@ -49,6 +50,10 @@ class EngineMismatch(DeployError):
 
 class DeviceError(DeployError):
     """CUDA, TensorRT or ONNX Runtime refused a call."""
+
+
+class SourceLost(DeployError):
+    """A camera or stream that went away and stayed away."""
 
 
 class CheckFailed(Exception):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime.errors import InputError
+
+MAX_SMALL_BYTES = 32 * 2**20  # parsed, text takes up to 25 times as much
 
 
 def existing_file(path: str | Path) -> Path:
@@ -17,19 +21,46 @@ def existing_file(path: str | Path) -> Path:
     path = Path(path)
     try:
         path.stat()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:  # the latter from a null byte in the name
         raise InputError(f"{path} does not exist; check the path") from error
     except OSError as error:  # a name too long, a folder that may not be entered
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected a file")
     if not path.is_file():
-        raise InputError(f"{path} does not exist; check the path")
+        raise InputError(f"{path} is a pipe or a device; expected a file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} cannot be read; check its permissions")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; it was probably not written to the end")
     return path
+
+
+def small_file(path: str | Path) -> bytes:
+    """The content of a card, a list, a description or a record.
+
+    Raises InputError if it cannot be read, or is far larger than such a file can be.
+    """
+    path = existing_file(path)
+    if (size_bytes := path.stat().st_size) > MAX_SMALL_BYTES:
+        raise InputError(
+            f"{path} has {size_bytes / 2**20:.0f} MiB; expected text of at most "
+            f"{MAX_SMALL_BYTES // 2**20} MiB. Check the path"
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the disk") from error
+
+
+def small_text(path: str | Path) -> str:
+    """The same as text; InputError if it is not UTF-8."""
+    try:
+        return small_file(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}); write it anew"
+        ) from error
 
 
 def existing_folder(path: str | Path) -> Path:
@@ -59,15 +90,20 @@ def output_folder(path: str | Path) -> Path:
 def written_whole(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
-    The temporary name keeps the ending, since some writers choose their format by it.
+    The temporary name keeps the ending, since some writers choose their format by it. The content
+    is on the disk before the name is: after a power cut there is the old file or the new one.
 
     Raises InputError if the folder cannot be written to or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # No longer than the name itself may be: file systems take 255 bytes.
+    kind = f".{path.stem[:40]}.{zlib.crc32(os.fsencode(path.name)):08x}"
+    temporary = path.with_name(f"{kind}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent, kind)
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
     except OSError as error:
         raise InputError(
@@ -76,6 +112,24 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where it could not be made, such as below a file
             temporary.unlink()
+
+
+def _remove_abandoned(folder: Path, kind: str) -> None:
+    """Delete what processes left that were killed while they wrote the same file."""
+    for part in folder.glob(f"{glob.escape(kind)}.*.part*"):
+        process = part.name.removeprefix(f"{kind}.").partition(".")[0]
+        ended = Path("/proc/self").exists() and not Path(f"/proc/{process}").exists()
+        if process.isdecimal() and ended:
+            part.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk take what was written; an error of a write that was put off comes here."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

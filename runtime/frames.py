@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +28,45 @@ def read_frame(path: str | Path) -> Frame:
     8, and the EXIF orientation is applied. InputError if it is no image."""
     path = existing_file(path)
     try:
-        frame = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        with decoder_complaints() as complaints:
+            frame = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the disk") from error
     except cv2.error as error:
+        if "MAX_IMAGE" in error.err:
+            raise InputError(
+                f"{path} has too many pixels for one frame; cut it up, or raise "
+                "OPENCV_IO_MAX_IMAGE_PIXELS"
+            ) from error
         raise InputError(f"{path} cannot be decoded: {error.err}") from error
     if frame is None:
         raise InputError(f"{path} is not an image that OpenCV can read, or is cut short")
+    # OpenCV fills the rest of a JPEG that is cut short with grey, and libjpeg tells stderr alone.
+    if "premature end" in complaints.getvalue().lower():
+        raise InputError(f"{path} is cut short or damaged; copy it again")
     return np.asarray(frame, np.uint8)
+
+
+@contextmanager
+def decoder_complaints() -> Iterator[io.StringIO]:
+    """What the decoders, in C, write to stderr in this block; it does not reach the terminal."""
+    said = io.StringIO()
+    with _redirecting:
+        stderr = os.dup(2)
+        out, into = os.pipe()
+        os.set_blocking(into, False)  # a decoder that says more than a pipe holds must not wait
+        os.dup2(into, 2)
+        os.close(into)
+        try:
+            yield said
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            with os.fdopen(out, errors="replace") as text:
+                said.write(text.read())
+
+
+_redirecting = threading.Lock()  # there is one stderr for all threads
 
 
 def list_images(folder: str | Path) -> list[Path]:

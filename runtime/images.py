@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,10 +31,11 @@ def plan(source: Path, output: Path) -> list[tuple[Path, Path]]:
         images, targets = [source], [_single_target(source, output)]
     if source.is_dir() and output.is_file():
         raise InputError(f"{source} is a folder and {output} a file; name a folder for the output")
-    originals = {image.resolve() for image in images}
+    # realpath: Path.resolve() raises where a link leads to itself, and reading says so better.
+    originals = {os.path.realpath(image) for image in images}
     taken: dict[Path, Path] = {}
     for image, target in zip(images, targets, strict=True):
-        if target.resolve() in originals:
+        if os.path.realpath(target) in originals:
             raise InputError(f"{target} would overwrite an input; choose another --output")
         if target in taken:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -10,15 +11,17 @@ from runtime.card import (
     CARD_KEY,
     Card,
     Sidecar,
+    check_external_data,
     check_hash,
     read_card,
     read_sidecar,
     sidecar_path,
 )
-from runtime.compatibility import check_machine
-from runtime.errors import CardError, DeployError, InputError
-from runtime.files import existing_file
+from runtime.compatibility import check_machine, onnx_name
+from runtime.errors import CardError, DeployError, DeviceError, InputError
+from runtime.files import existing_file, sha256_of
 from runtime.metadata import embedded_metadata
+from runtime.precision_audit import Audit, audit_onnx, audit_rtx_plan, inspect_engine
 
 KINDS = MappingProxyType(
     {".safetensors": "weights", ".onnx": "ONNX file", ".engine": "TensorRT engine"}
@@ -41,14 +44,16 @@ def inspect_file(path: str | Path, card_file: str | Path | None = None) -> Facts
         raise InputError(f"{path} ends in '{path.suffix}'; expected one of {', '.join(KINDS)}")
     size_mb = path.stat().st_size / 1e6
     facts = {"kind": f"{KINDS[path.suffix]}, {size_mb:.1f} MB"}
-    sidecar = read_sidecar(path)
+    sidecar = read_sidecar(path, card_file)
     if CARD_KEY not in embedded_metadata(path) and sidecar is None and card_file is None:
         return facts | {"card": "none: not one of our files; say what it is with --card FILE"}
-    facts |= _card_facts(read_card(path, card_file))
-    facts["hash"] = _hash_fact(path, sidecar)
+    card = read_card(path, card_file)
+    check_external_data(path, card)
+    facts |= _card_facts(card)
+    facts["hash"] = _hash_fact(path, sidecar, card_file)
     facts |= _sidecar_facts(sidecar) if sidecar else {}
     facts["this machine"] = _machine_fact(path, sidecar, card_file)
-    return facts
+    return facts | _precision_facts(path, sidecar)
 
 
 def _card_facts(card: Card) -> Facts:
@@ -82,11 +87,13 @@ def _numbers(values: tuple[float, ...]) -> str:
     return f"({', '.join(f'{value:g}' for value in values)})"
 
 
-def _hash_fact(path: Path, sidecar: Sidecar | None) -> str:
+def _hash_fact(path: Path, sidecar: Sidecar | None, card_file: str | Path | None) -> str:
     if sidecar is None:
         return f"not compared: there is no {sidecar_path(path).name}"
-    check_hash(path)
-    return f"SHA-256 {sidecar.sha256[:12]} matches {sidecar_path(path).name}"
+    check_hash(path, card_file)
+    beside = sidecar_path(path)
+    described_by = beside if card_file is None or beside.exists() else Path(card_file)
+    return f"SHA-256 {sidecar.sha256[:12]} matches {described_by.name}"
 
 
 def _sidecar_facts(sidecar: Sidecar) -> Facts:
@@ -127,6 +134,51 @@ def _engine_fact(path: Path, sidecar: Sidecar | None) -> str:
         check_machine(path, sidecar.build)
     except CardError:
         raise
+    except DeviceError as error:
+        return f"cannot tell: {error}"
     except DeployError as error:
         return f"cannot run it: {error}"
     return "can run it: TensorRT and GPU are those it was built for"
+
+
+def _precision_facts(path: Path, sidecar: Sidecar | None) -> Facts:
+    """Which layers run in which precision, as far as it can be told here."""
+    if path.suffix == ".onnx":
+        audit = audit_onnx(path)
+    elif path.suffix == ".engine" and sidecar is not None:
+        found = _engine_audit(path, sidecar)
+        if found is None:
+            return {"precisions": "cannot be told without the GPU it was built for"}
+        audit = found
+    else:
+        return {}
+    counts = (f"{number} {precision}" for precision, number in audit.precisions.items())
+    facts = {"precisions": f"of {len(audit.weighted)} weighted layers: {', '.join(counts)}"}
+    usual = next(iter(audit.precisions), "")
+    others = [f"{layer.name} ({layer.precision})" for layer in audit.weighted]
+    others = [name for name in others if not name.endswith(f"({usual})")]
+    if others:
+        facts["not in " + usual] = _some(others)
+    if audit.conversions:
+        facts["Q/DQ not fused"] = f"{len(audit.conversions)}: {_some(audit.conversions)}"
+    return facts | {"read off": audit.source}
+
+
+def _engine_audit(path: Path, sidecar: Sidecar) -> Audit | None:
+    """From the GPU where it can run the engine, else from the plan, else from the ONNX file."""
+    try:
+        check_machine(path, sidecar.build)
+        return inspect_engine(path, str(sidecar.build["package"]))
+    except DeployError:
+        pass  # said under "this machine"; what the files show holds without a GPU too
+    if sidecar.build.get("package") == "rtx" and (audit := audit_rtx_plan(path)) is not None:
+        return audit
+    onnx = path.with_name(onnx_name(path))
+    if onnx.is_file() and sha256_of(onnx) == sidecar.card.parents.get("onnx"):
+        return audit_onnx(onnx)
+    return None
+
+
+def _some(names: Sequence[str], at_most: int = 6) -> str:
+    rest = len(names) - at_most
+    return ", ".join(names[:at_most]) + (f" and {rest} more" if rest > 0 else "")

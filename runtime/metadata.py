@@ -5,17 +5,30 @@ The runtime and the engine builder need the card of a file without importing onn
 
 from __future__ import annotations
 
-import io
 import json
 import struct
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
 from runtime.errors import CardError
+from runtime.files import MAX_SMALL_BYTES
+from runtime.protobuf import fields
 
-MAX_HEADER_BYTES = 100 * 2**20  # safetensors' own limit
+MAX_HEADER_BYTES = MAX_SMALL_BYTES
 METADATA_PROPS = 14  # field of onnx.ModelProto
-VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # protobuf wire types
+DTYPE_BITS = MappingProxyType(
+    {
+        **dict.fromkeys(("F4",), 4),
+        **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+        **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+        **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+        **dict.fromkeys(("U32", "I32", "F32"), 32),
+        **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+    }
+)
 
 
 def embedded_metadata(path: Path) -> dict[str, str]:
@@ -43,57 +56,32 @@ def _safetensors_metadata(file: BinaryIO, size: int) -> dict[str, str]:
     header = json.loads(_read(file, length, size))
     if not isinstance(header, dict):
         raise ValueError("the header is not an object")
-    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    if 8 + length + max(ends, default=0) != size:
+    tensors = [entry for key, entry in header.items() if key != "__metadata__"]
+    if 8 + length + sum(map(_tensor_bytes, tensors)) != size:
         raise EOFError
     metadata = header.get("__metadata__", {})
     return {str(key): str(value) for key, value in metadata.items()}
 
 
+def _tensor_bytes(entry: Mapping[str, Any]) -> int:
+    """How long a tensor's data are; ValueError unless its shape and its place agree on that."""
+    (begin, end), bits = entry["data_offsets"], DTYPE_BITS[entry["dtype"]]
+    if begin < 0 or prod(entry["shape"]) * bits != 8 * (end - begin):
+        raise ValueError("the shape of a tensor contradicts its place")
+    return int(end - begin)
+
+
 def _onnx_metadata(file: BinaryIO, size: int) -> dict[str, str]:
     """metadata_props, found by walking the top level of the protobuf; the graph is skipped."""
     metadata = {}
-    while file.tell() < size:
-        tag = _varint(file)
-        if tag == METADATA_PROPS << 3 | LENGTH_DELIMITED:
-            key, value = _string_pair(_read(file, _varint(file), size))
-            metadata[key] = value
-        else:
-            _skip(file, tag & 7, size)
+    for entry in fields(file, 0, size):
+        if entry.number == METADATA_PROPS:
+            if entry.end - entry.start > MAX_HEADER_BYTES:
+                raise EOFError
+            pair = {1: "", 2: ""}  # a StringStringEntryProto: key and value
+            pair |= {part.number: part.text(file) for part in fields(file, entry.start, entry.end)}
+            metadata[pair[1]] = pair[2]
     return metadata
-
-
-def _string_pair(entry: bytes) -> tuple[str, str]:
-    """A StringStringEntryProto: the key is field 1, the value field 2."""
-    file, fields = io.BytesIO(entry), {1: "", 2: ""}
-    while file.tell() < len(entry):
-        tag = _varint(file)
-        fields[tag >> 3] = _read(file, _varint(file), len(entry)).decode("utf-8")
-    return fields[1], fields[2]
-
-
-def _skip(file: BinaryIO, wire_type: int, size: int) -> None:
-    if wire_type == VARINT:
-        _varint(file)
-        return
-    if wire_type not in (FIXED64, LENGTH_DELIMITED, FIXED32):
-        raise ValueError("not a protobuf")
-    length = {FIXED64: 8, FIXED32: 4}.get(wire_type) or _varint(file)
-    if file.tell() + length > size:
-        raise EOFError
-    file.seek(length, io.SEEK_CUR)
-
-
-def _varint(file: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise EOFError
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("not a protobuf")
 
 
 def _read(file: BinaryIO, length: int, size: int) -> bytes:

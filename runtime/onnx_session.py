@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -24,9 +28,18 @@ PROVIDERS = MappingProxyType(
         "cpu": "CPUExecutionProvider",
         "cuda": "CUDAExecutionProvider",
         "tensorrt": "TensorrtExecutionProvider",
+        "rtx": "NvTensorRTRTXExecutionProvider",
     }
 )
-TITLES = MappingProxyType({"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT"})
+TITLES = MappingProxyType(
+    {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT", "rtx": "TensorRT-RTX"}
+)
+# Both packages are the module onnxruntime, so that one must go before the other comes.
+PACKAGES = MappingProxyType(
+    {"cuda": "onnxruntime-gpu", "tensorrt": "onnxruntime-gpu", "rtx": "onnxruntime-trt-rtx"}
+)
+# The library of each provider that is one of its own, beside onnxruntime's.
+LIBRARIES = MappingProxyType({"cuda": "cuda", "tensorrt": "tensorrt", "rtx": "nv_tensorrt_rtx"})
 ERRORS_ONLY, NOTHING = 3, 4  # ONNX Runtime's severities
 ANY_NUMBER = 2**31 - 1
 UINT8 = "tensor(uint8)"
@@ -52,15 +65,13 @@ class OnnxSession:
         threads: int | None = None,
         *,
         card: str | Path | None = None,
-        fused_int8: bool = True,
     ) -> OnnxSession:
         """Load the file.
 
-        provider: cpu, cuda or tensorrt.
+        provider: cpu, cuda, tensorrt or rtx; what it cannot compute stays on the CPU, as ONNX
+        Runtime does it, but a provider that cannot start at all is an error.
         threads: of the CPU; by default as many as it has cores.
         card: the card of a file that carries none.
-        fused_int8: False computes every Q/DQ pair as it stands; the CPU's fused integer kernels
-        round differently from TensorRT's.
 
         Raises InputError if it is no whole ONNX file of a frame model, CardError without a card,
         DeviceError if the provider cannot be had.
@@ -68,11 +79,9 @@ class OnnxSession:
         path = existing_file(path)
         contents = read_card(path, card)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = NOTHING  # its exceptions say the same
         if threads is not None:
             options.intra_op_num_threads = threads
-        if not fused_int8:
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
         return cls(path, contents, provider, _create(path, provider, options))
 
     def __init__(self, path: Path, card: Card, provider: str, session: Any) -> None:
@@ -100,15 +109,37 @@ class OnnxSession:
             raise DeployError(f"{self._path.name} was closed; open it again")
         check_batch(frames)
         self._check_shape(frames.shape)
-        try:
-            result = self._session.run([self._output.name], {self._input.name: frames})[0]
-        except Exception as error:  # ONNX Runtime's errors have no base of their own
-            raise DeviceError(f"{self._path.name} failed: {_one_line(error)}") from error
+        if out is not None and self.output_kind == "mask" and out.flags.c_contiguous:
+            check_out(out, frames.shape[:3], np.dtype(np.uint8))
+            return self._run_into(frames, out)
+        result = self._run(frames)
         if out is None:
-            return np.asarray(result)
+            return result
         check_out(out, result.shape, result.dtype)
         np.copyto(out, result)
         return out
+
+    def _run(self, frames: Frame) -> NDArray[Any]:
+        with self._failures_named():
+            result = self._session.run([self._output.name], {self._input.name: frames})[0]
+        return np.asarray(result)
+
+    def _run_into(self, frames: Frame, out: NDArray[Any]) -> NDArray[Any]:
+        """Let ONNX Runtime write the mask where the caller wants it, without a copy between."""
+        name, frames = self._output.name, np.ascontiguousarray(frames)
+        with self._failures_named():
+            binding = self._session.io_binding()
+            binding.bind_cpu_input(self._input.name, frames)
+            binding.bind_output(name, "cpu", 0, out.dtype.type, out.shape, out.ctypes.data)
+            self._session.run_with_iobinding(binding)
+        return out
+
+    @contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # ONNX Runtime's errors have no base of their own
+            raise DeviceError(f"{self._path.name} failed: {_one_line(error)}") from error
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         expected = zip(shape, self.input_shape, strict=True)
@@ -152,25 +183,54 @@ def _create(path: Path, provider: str, options: Any) -> Any:
     if provider not in compiled_providers():
         raise DeviceError(
             f"this onnxruntime has no {wanted}. Install the one that has: "
-            "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+            f"pip uninstall onnxruntime onnxruntime-gpu, then pip install {PACKAGES[provider]}"
         )
+    if provider != "cpu":
+        _load_cuda()
     # Where a provider cannot start, ONNX Runtime logs it at length and takes the CPU instead; we
     # look at what it took, and say it in one line.
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY if provider == "cpu" else NOTHING)
+    onnxruntime.set_default_logger_severity(NOTHING)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[wanted], enable_fallback=False
+        )
     except Exception as error:  # ONNX Runtime's errors have no base of their own
+        if "Please install" in str(error):
+            raise _not_started(provider) from error
         raise InputError(
             f"ONNX Runtime cannot load {path}: {_one_line(error)}. Export or copy it again"
         ) from error
     finally:
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
     if session.get_providers()[0] != wanted:
-        raise DeviceError(
-            f"{wanted} could not start on this machine: it needs a GPU, CUDA and cuDNN in the "
-            "versions of this onnxruntime. See refinenet doctor, or use --provider cpu"
-        )
+        raise _not_started(provider)
     return session
+
+
+def _load_cuda() -> None:
+    """CUDA and cuDNN out of NVIDIA's pip packages, where they are; it prints what it misses."""
+    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            onnxruntime.preload_dlls()
+
+
+def _not_started(provider: str) -> DeviceError:
+    return DeviceError(
+        f"{PROVIDERS[provider]} could not start on this machine: {_obstacle(provider)}. "
+        "Or use --provider cpu"
+    )
+
+
+def _obstacle(provider: str) -> str:
+    """What the dynamic linker says of the provider's own library, and what to install."""
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    try:
+        for name in ("shared", LIBRARIES[provider]):
+            ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
+    except OSError as error:
+        also = " tensorrt" if provider == "tensorrt" else ""
+        return f"{error}. Install it: pip install '{PACKAGES[provider]}[cuda,cudnn]'{also}"
+    return "its libraries are here, but it finds no GPU that it can use; see refinenet doctor"
 
 
 def _frame_and_result(session: Any, path: Path) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,8 @@ def colour(mask: Mask, palette: Palette) -> Frame:
 
     Ids beyond the palette are black.
     """
-    return np.take(_table(palette)[:, ::-1], mask, axis=0)
+    bgr = np.ascontiguousarray(_table(palette)[:, ::-1]).reshape(256, 1, 3)
+    return np.asarray(cv2.applyColorMap(mask, bgr), np.uint8)
 
 
 def blend(frame: Frame, mask: Mask, palette: Palette, opacity: float = OPACITY) -> Frame:
@@ -36,6 +38,31 @@ def blend(frame: Frame, mask: Mask, palette: Palette, opacity: float = OPACITY) 
     """
     blended = cv2.addWeighted(frame, 1 - opacity, colour(mask, palette), opacity, 0)
     return np.asarray(blended, np.uint8)
+
+
+@dataclass(frozen=True)
+class Look:
+    """overlay: the classes' colours over the frame, not alone.
+    legend: the classes' names and colours in the picture.
+    side_by_side: the frame itself to the left of it.
+    """
+
+    overlay: bool = False
+    legend: bool = False
+    side_by_side: bool = False
+
+
+def picture(
+    frame: Frame, mask: Mask, classes: Sequence[str], palette: Palette, look: Look
+) -> Frame:
+    """The frame and its mask for the eye: (H, W, 3) uint8 BGR, (H, 2 * W, 3) if side by side.
+
+    frame: (H, W, 3) uint8 BGR. mask: (H, W) uint8.
+    """
+    shown = blend(frame, mask, palette) if look.overlay else colour(mask, palette)
+    if look.legend:
+        draw_legend(shown, classes, palette)
+    return np.hstack((frame, shown)) if look.side_by_side else shown
 
 
 def draw_legend(picture: Frame, classes: Sequence[str], palette: Palette) -> None:

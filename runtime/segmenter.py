@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.card import Card
-from runtime.errors import CardError, DeployError, InputError
+from runtime.engine import Engine
+from runtime.errors import DeployError, InputError
 from runtime.files import existing_file
 from runtime.frames import Frame, Mask, check_frame, check_out
+from runtime.gpu_frames import GpuFrames, gpu_frames, is_on_gpu
+from runtime.loaded_engine import EngineOptions
+from runtime.mask_stream import MaskStream
 from runtime.resize import fit, restore
+from runtime.session import Session, fitting_card, open_session
 
-AHEAD = 2  # frames under way in stream(): one computed, one waiting
+GpuFrame = Any  # an object with __dlpack__ or __cuda_array_interface__
 
-
-class Session(Protocol):
-    """What Engine and OnnxSession have in common."""
-
-    card: Card
-    input_shape: tuple[int | None, ...]
-    output_kind: str
-    batch_limits: tuple[int, int]
-    description: str
-
-    def __call__(self, frames: Frame, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
-
-    def close(self) -> None: ...
+# Frames under way in stream(): in an engine one is copied in, one computed, one copied out; in
+# ONNX Runtime one is computed and one waits.
+ENGINE_DEPTH, THREAD_DEPTH = 3, 2
 
 
 class Segmenter:
-    """A mask file, opened: call it with a frame. Safe to call from several threads, one waits.
+    """A mask file, opened: call it with a frame, from any thread.
+
+    An engine serves several threads at once; in ONNX Runtime one waits for the other.
 
     card: what the file is, its input_shape filled in from the file itself.
     description: what runs it, such as "ONNX Runtime 1.31.1, CPU".
@@ -53,22 +49,27 @@ class Segmenter:
         provider: str | None = None,
         card: str | Path | None = None,
         threads: int | None = None,
+        options: EngineOptions | None = None,
     ) -> Segmenter:
         """Open an .onnx file in ONNX Runtime or an .engine file in TensorRT.
 
         provider: of ONNX Runtime: cpu, which is the default, cuda or tensorrt.
         card: the card of a file that carries none.
         threads: of ONNX Runtime's CPU provider.
+        options: of an engine; see runtime.loaded_engine.EngineOptions.
 
         Raises InputError for any other file, and what OnnxSession.open or Engine.open raises.
         """
-        return cls(_open_session(existing_file(path), provider, card, threads))
+        return cls(open_session(existing_file(path), provider, card, threads, options))
 
     def __init__(self, session: Session) -> None:
-        self._session, self._lock, self._closed = session, threading.Lock(), False
+        self._session, self._closed = session, False
+        # An engine has a lane for each thread; another session is used by one at a time.
+        self._engine = session if isinstance(session, Engine) else None
+        self._lock = threading.Lock()
         self.description = session.description
         try:
-            self.card = _fitting_card(session)
+            self.card = fitting_card(session)
         except DeployError:
             session.close()
             raise
@@ -83,33 +84,45 @@ class Segmenter:
         """The (red, green, blue) colour of every class, 0 to 255."""
         return self.card.palette
 
-    def __call__(self, frame: Frame, out: Mask | None = None) -> Mask:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user may want to know of how it runs, such as a cache that was passed over."""
+        return () if self._engine is None else self._engine.notes
+
+    def __call__(self, frame: Frame | GpuFrame, out: Mask | None = None) -> Mask:
         """Segment one frame.
 
         frame: (H, W, 3) uint8, BGR, of any size; resized as the card says where the file has one
-        size of its own, and the mask back by nearest.
+        size of its own, and the mask back by nearest. For an engine, also a frame on the GPU with
+        __dlpack__ or __cuda_array_interface__, of the engine's own size; it is not copied to the
+        host.
         out: (H, W) uint8 to write into; a fresh array otherwise.
 
         Returns the mask, (H, W) uint8 class ids.
         Raises InputError for another array, DeviceError if the computation fails.
         """
-        check_frame(frame)
+        batch, size = self._batch_of_one(frame)
         if out is not None:
-            check_out(out, frame.shape[:2], np.dtype(np.uint8))
-        mask = self.segment_batch([frame])[0]
-        if out is None:
-            return mask
+            check_out(out, size, np.dtype(np.uint8))
+        direct = out is not None and batch.shape[:3] == (1, *size)
+        mask = self._run(batch, out[None] if out is not None and direct else None)[0]
+        mask = restore(mask, size, self.card)
+        if out is None or direct:
+            return mask if out is None else out
         np.copyto(out, mask)
         return out
 
-    def segment_batch(self, frames: Sequence[Frame]) -> list[Mask]:
+    def segment_batch(self, frames: Sequence[Frame | GpuFrame]) -> list[Mask]:
         """Segment several frames, as many at once as the file takes.
 
-        frames: each (H, W, 3) uint8, BGR; all of one size where the file takes any size.
+        frames: each (H, W, 3) uint8, BGR; all of one size where the file takes any size. Those on
+        the GPU go one by one.
 
         Returns a fresh mask, (H, W) uint8, for each. Raises what a single call raises.
         """
         self._require_open()
+        if any(_on_gpu(frame) for frame in frames):
+            return [self(frame) for frame in frames]
         for frame in frames:
             check_frame(frame)
         fitted = [fit(frame, self.card) for frame in frames]
@@ -117,60 +130,87 @@ class Segmenter:
         if len(sizes) > 1:
             raise InputError(f"frames of {len(sizes)} sizes in one batch; give each size its own")
         _, largest = self._session.batch_limits
-        masks = [
-            mask
-            for start in range(0, len(fitted), largest)
-            for mask in self._run(fitted[start : start + largest])
-        ]
+        masks: list[Mask] = []
+        for start in range(0, len(fitted), largest):
+            part = fitted[start : start + largest]
+            masks.extend(self._run(self._batch(part))[: len(part)])
         return [
             restore(mask, frame.shape[:2], self.card)
             for mask, frame in zip(masks, frames, strict=True)
         ]
 
-    def _run(self, frames: Sequence[Frame]) -> list[Mask]:
-        """One batch; too small a one is filled up with its last frame."""
+    def _batch_of_one(self, frame: Frame | GpuFrame) -> tuple[Frame | GpuFrames, tuple[int, int]]:
+        """The frame as the session takes it, and its own (height, width)."""
+        if _on_gpu(frame):
+            batch = self._gpu_batch(frame)
+            return batch, (batch.shape[1], batch.shape[2])
+        check_frame(frame)
+        height, width, _ = frame.shape
+        return self._batch([fit(frame, self.card)]), (height, width)
+
+    def _batch(self, frames: Sequence[Frame]) -> Frame:
+        """(N, H, W, 3); too small a batch is filled up with its last frame."""
         smallest, _ = self._session.batch_limits
-        filled = [*frames, *[frames[-1]] * (smallest - len(frames))]
+        if len(frames) == 1 and smallest == 1:
+            return frames[0][None]  # a view: the frame is copied once, into pinned memory
+        return np.stack([*frames, *[frames[-1]] * (smallest - len(frames))])
+
+    def _gpu_batch(self, frame: GpuFrame) -> GpuFrames:
+        batch = gpu_frames(frame)
+        if batch.shape[0] != 1 or self._session.batch_limits[0] > 1:
+            smallest, largest = self._session.batch_limits
+            raise InputError(
+                f"{batch.shape[0]} frames on the GPU at once, and the engine takes {smallest} to "
+                f"{largest}; give single frames to an engine of batch 1"
+            )
+        if self.card.frame_size not in (None, batch.shape[1:3]):
+            raise InputError(
+                f"a frame on the GPU of size {batch.shape[1:3]}, and the engine takes "
+                f"{self.card.frame_size}; resize it there"
+            )
+        return batch
+
+    def _run(self, batch: Frame | GpuFrames, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        if self._engine is not None:
+            self._require_open()
+            return self._engine(batch, out)
+        if isinstance(batch, GpuFrames):
+            raise InputError("a frame on the GPU needs an engine; give ONNX Runtime a numpy array")
         with self._lock:
             self._require_open()
-            masks = self._session(np.stack(filled))
-        return list(masks[: len(frames)])
+            return self._session(batch, out)
 
-    def stream(self, frames: Iterable[Frame]) -> Generator[Mask, None, None]:
-        """Segment frames in order while the next ones are being produced.
+    def stream(self, frames: Iterable[Frame | GpuFrame], *, latest: bool = False) -> MaskStream:
+        """Segment frames in order, several at a time.
 
-        A thread computes frame i while the caller works on mask i-1 and `frames` produces i+1,
-        which happens in the caller's thread. Each frame must be an array of its own, as
-        cv2.VideoCapture.read() returns it: it is read until its mask is there.
+        frames: as in a call, each an array of its own, as cv2.VideoCapture.read() returns it: it is
+        read until its mask is there.
+        latest: for a live camera: read `frames` in a thread, drop those that come faster than they
+        can be segmented (`dropped` counts them), and return each mask before the next frame.
+
+        In an engine, copy in, computation and copy out of three frames overlap. In ONNX Runtime, a
+        thread computes frame i while the caller works on mask i-1 and `frames` produces i+1.
 
         Yields a fresh mask, (H, W) uint8, for each. An error of `frames` arrives after the masks of
         the frames before it.
         """
         self._require_open()
-        return self._stream(iter(frames))
-
-    def _stream(self, frames: Iterator[Frame]) -> Generator[Mask, None, None]:
-        under_way: deque[Future[Mask]] = deque()
+        if self._engine is not None:
+            start = partial(self._start, self._engine)
+            return MaskStream(frames, start, ENGINE_DEPTH, latest=latest)
         worker = ThreadPoolExecutor(1, thread_name_prefix="segmenter")
-        failure: Exception | None = None
-        try:
-            while failure is None:
-                try:
-                    frame = next(frames)
-                except StopIteration:
-                    break
-                except Exception as error:
-                    failure = error
-                    break
-                under_way.append(worker.submit(self, frame))
-                if len(under_way) == AHEAD:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            worker.shutdown(wait=True, cancel_futures=True)
-        if failure is not None:
-            raise failure
+
+        def queue(frame: Frame | GpuFrame) -> Callable[[], Mask]:
+            return worker.submit(self, frame).result
+
+        return MaskStream(frames, queue, THREAD_DEPTH, latest=latest, ended=worker.shutdown)
+
+    def _start(self, engine: Engine, frame: Frame | GpuFrame) -> Callable[[], Mask]:
+        """Put one frame on the GPU; what comes back waits for its mask."""
+        self._require_open()
+        batch, size = self._batch_of_one(frame)
+        job = engine.submit(batch)
+        return lambda: restore(job.result()[0], size, self.card)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -211,37 +251,5 @@ def frames_and_masks(
             yield waiting.popleft(), mask
 
 
-def _open_session(
-    path: Path, provider: str | None, card: str | Path | None, threads: int | None
-) -> Session:
-    # Imported here: ONNX Runtime and CUDA are each needed for their own kind of file alone.
-    if path.suffix == ".onnx":
-        from runtime.onnx_session import OnnxSession
-
-        return OnnxSession.open(path, provider or "cpu", threads, card=card)
-    if path.suffix == ".engine":
-        if provider is not None or threads is not None:
-            raise InputError(f"{path.name} is an engine; provider and threads are for .onnx files")
-        from runtime.engine import Engine
-
-        return Engine.open(path, card=card)
-    raise InputError(f"{path} ends in '{path.suffix}'; expected an .onnx or .engine file")
-
-
-def _fitting_card(session: Session) -> Card:
-    """The card with the file's own input shape; an error if it cannot give masks."""
-    card = session.card
-    if "logits" in (card.output_kind, session.output_kind):
-        raise InputError(
-            "this file gives logits; a Segmenter needs a file that gives uint8 masks. "
-            "Export it without --output-kind logits"
-        )
-    stated = card.input_shape or (None, None, None, 3)
-    for found, said in zip(session.input_shape, stated, strict=True):
-        if found is not None and said is not None and found != said:
-            raise CardError(f"the card says {stated}, the file takes {session.input_shape}")
-    batch, height, width, _ = (
-        said if found is None else found
-        for found, said in zip(session.input_shape, stated, strict=True)
-    )
-    return replace(card, input_shape=(batch, height, width, 3))
+def _on_gpu(frame: object) -> bool:
+    return not isinstance(frame, np.ndarray) and is_on_gpu(frame)

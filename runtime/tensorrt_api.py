@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Protocol
 
+from runtime import gpu
 from runtime.errors import DeviceError, InputError, MissingPackage
 
 MODULES = MappingProxyType({"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"})
+LEAN_MODULES = ("tensorrt_lean", "tensorrt_dispatch")  # they run version-compatible engines only
 TITLES = MappingProxyType({"tensorrt": "TensorRT", "rtx": "TensorRT-RTX"})
 
 
@@ -54,15 +56,24 @@ def load(runtime: str) -> TensorRT:
         raise InputError(f"runtime '{runtime}' is unknown; expected one of {', '.join(MODULES)}")
     if not is_installed(runtime):
         raise MissingPackage(MODULES[runtime], runtime, TITLES[runtime])
-    try:
-        module = import_module(MODULES[runtime])
-    except (ImportError, OSError, RuntimeError) as error:
-        # The wheels load libnvinfer while they are imported, and each fails in its own way.
-        raise DeviceError(
-            f"{MODULES[runtime]} is installed and cannot be loaded ({_first_line(error)}). "
-            f"Install it anew: pip install --force-reinstall 'refinenet-deploy[{runtime}]'"
-        ) from error
+    mend = f"pip install --force-reinstall 'refinenet-deploy[{runtime}]'"
+    module = _imported(MODULES[runtime], mend)
     return TensorRT(runtime, str(module.__version__), module)
+
+
+def load_for_running(runtime: str, *, version_compatible: bool) -> TensorRT:
+    """Import what can run an engine that `runtime` built: for a version-compatible one, TensorRT's
+    lean or dispatch runtime serves where the full package is missing.
+
+    Raises what load() raises.
+    """
+    if runtime != "tensorrt" or not version_compatible or is_installed(runtime):
+        return load(runtime)
+    for name in LEAN_MODULES:
+        if find_spec(name) is not None:
+            module = _imported(name, f"pip install --force-reinstall {name}")
+            return TensorRT(runtime, str(module.__version__), module)
+    return load(runtime)
 
 
 def is_installed(runtime: str) -> bool:
@@ -78,10 +89,9 @@ def default_runtime() -> str:
 def gpu_present() -> bool:
     """Whether CUDA sees a GPU; False without CUDA's Python bindings. Raises nothing."""
     try:
-        from runtime.cuda import device_count
+        return gpu.device_count() > 0
     except MissingPackage:
         return False
-    return device_count() > 0
 
 
 def make_logger(trt: TensorRT) -> CollectingLogger:
@@ -121,6 +131,17 @@ def _only_logger(base: Any) -> CollectingLogger:
 def reason(logger: CollectingLogger) -> str:
     """What TensorRT said about its last failure, on one line."""
     return " ".join(logger.errors[-1].split()) if logger.errors else "TensorRT gives no reason"
+
+
+def _imported(name: str, mend: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except (ImportError, OSError, RuntimeError) as error:
+        # The wheels load libnvinfer while they are imported, and each fails in its own way.
+        raise DeviceError(
+            f"{name} is installed and cannot be loaded ({_first_line(error)}). "
+            f"Install it anew: {mend}"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

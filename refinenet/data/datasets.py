@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,13 +106,19 @@ def read_label(path: Path) -> Mask:
     Pillow, because OpenCV would expand the palette to colours.
     """
     try:
-        with Image.open(existing_file(path)) as image:
+        # Pillow warns above 89 million pixels, and refuses twice as many.
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(existing_file(path)) as image,
+        ):
             if image.mode not in ("P", "L", "I;16"):
                 raise InputError(
                     f"{path} is a {image.mode} image; expected ids in a palette or grey PNG"
                 )
             ids = np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} has too many pixels for one label; cut it up") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} is not a whole label image: {error}") from error
     if ids.max(initial=0) > 255:
         raise InputError(f"{path} holds the id {ids.max()}; expected 0 to 255")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from refinenet.data.classes import Palette
 from runtime.errors import InputError
-from runtime.files import existing_file
+from runtime.files import small_text
 from runtime.frames import IMAGE_ENDINGS
 
 UNKNOWN = -1
@@ -98,7 +98,7 @@ def list_names(split: Split, root: Path) -> tuple[str, ...]:
         source = str(root / split.images.replace(NAME, "*"))
     elif isinstance(split.names, str):
         source = str(root / split.names)
-        names = _listed_names(existing_file(source))
+        names = _listed_names(Path(source))
     else:
         source, names = "the list of the split", split.names
     if not names:
@@ -125,11 +125,7 @@ def names_on_disk(root: Path, pattern: str) -> tuple[str, ...]:
 
 def _listed_names(path: Path) -> tuple[str, ...]:
     """The first word of every line: a name, or the path of an image, of which the stem counts."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file: {error}") from error
-    words = (line.split()[0] for line in lines if line.strip())
+    words = (line.split()[0] for line in small_text(path).splitlines() if line.strip())
     return tuple(
         Path(word).stem if word.lower().endswith(IMAGE_ENDINGS) else word for word in words
     )

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from refinenet.checkpoints import load_plain, save_checkpoint
+from refinenet.training.qat import is_quantization_aware, save_with_ranges
 from refinenet.training.state import EpochRecord, TrainingState
 from runtime.card import Card
 from runtime.errors import InputError
@@ -70,13 +72,20 @@ class RunFolder:
         if best is not None and best.epoch == state.epoch:
             details = {**self.card.details, "result": best.scores}
             card = replace(self.card, details=details)
-            save_checkpoint(self.best_file, state.kept, card, self.dtype)
+            self._save_best(state.kept, card)
         elif best is not None and not self.best_file.exists():
             raise InputError(
                 f"{self.best_file}, of epoch {best.epoch}, is gone; put it back, or train in "
                 "another folder"
             )
         write_log(self.log_file, state.records)
+
+    def _save_best(self, network: nn.Module, card: Card) -> None:
+        if is_quantization_aware(network):
+            images, count = str(self.identity["dataset"]), int(self.identity["training images"])
+            save_with_ranges(self.best_file, network, card, self.dtype, images, count)
+        else:
+            save_checkpoint(self.best_file, network, card, self.dtype)
 
     def _check_same_training(self, saved: Any) -> None:
         if not isinstance(saved, dict) or "identity" not in saved:

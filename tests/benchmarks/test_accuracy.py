@@ -1,39 +1,41 @@
 """Agreement with the reference, and with labels."""
 
-from dataclasses import replace
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.accuracy import agreement_with, mean_ious
-from refinenet.data.datasets import CAMVID, LabelledImages
+from benchmarks.accuracy import Judged, judge
+from benchmarks.images import Sample
+from benchmarks.measurements import Accuracy, Agreement
+from refinenet.data.datasets import CAMVID
 from runtime.card import Card
 from runtime.errors import DeviceError
 
 FRAME = np.zeros((4, 5, 3), np.uint8)
+COMPARED = Sample(FRAME, None, compared=True)
 CARD = Card(
     variant="lw-mobilenetv2",
     classes=CAMVID.classes,
     palette=CAMVID.palette,
-    input_shape=(1, 4, 5, 3),
+    input_shape=(None, 4, 5, 3),
     output_kind="mask",
 )
 
 
 class Answer:
-    """A backend with one answer to every frame."""
+    """A backend with one answer to every frame, and after some of them none."""
 
     description = "an answer"
 
-    def __init__(self, mask: NDArray[np.uint8]) -> None:
-        self.mask = mask
+    def __init__(self, mask: NDArray[np.uint8], frames: int = 1, lasts: int = 99) -> None:
+        self.mask, self.frames, self.left = mask, frames, lasts
 
     def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-        assert frames.shape == (1, 4, 5, 3)
-        return self.mask[np.newaxis]
+        assert frames.shape == (self.frames, 4, 5, 3)
+        if self.left == 0:
+            raise DeviceError("the device is gone")
+        self.left -= 1
+        return self.mask[np.newaxis].repeat(self.frames, axis=0)
 
     def close(self) -> None: ...
 
@@ -43,40 +45,68 @@ def mask_with(ones: int) -> NDArray[np.uint8]:
     return (np.arange(20) < ones).astype(np.uint8).reshape(4, 5)
 
 
-def test_equal_masks_agree_on_every_pixel() -> None:
-    (found,) = agreement_with(Answer(mask_with(3)), [Answer(mask_with(3))], [FRAME, FRAME])
-    assert (found.equal_pixels, found.pixels, found.share) == (40, 40, 1.0)
+def judged(*answers: Answer, samples: tuple[Sample, ...]) -> list[Accuracy | DeviceError]:
+    backends = [Judged(answer, answer.frames) for answer in answers]
+    return judge(backends, 0, samples, CARD)
+
+
+def agreements(found: list[Accuracy | DeviceError]) -> list[Agreement | None]:
+    return [entry.agreement for entry in found if isinstance(entry, Accuracy)]
+
+
+def test_the_reference_is_not_compared_with_itself_and_equal_masks_agree_everywhere() -> None:
+    backends = Answer(mask_with(3)), Answer(mask_with(3))
+    found = agreements(judged(*backends, samples=(COMPARED, COMPARED)))
+    assert found == [None, Agreement(40, 40)]
 
 
 def test_a_backend_whose_mask_differs_agrees_on_less() -> None:
-    backends = [Answer(mask_with(0)), Answer(mask_with(1))]
-    same, differs = agreement_with(Answer(mask_with(0)), backends, [FRAME, FRAME])
-    assert same.share == 1.0
-    assert differs.share == pytest.approx(0.95)
+    backends = Answer(mask_with(0)), Answer(mask_with(1)), Answer(mask_with(20))
+    found = agreements(judged(*backends, samples=(COMPARED, COMPARED)))
+    assert found == [None, Agreement(38, 40), Agreement(0, 40)]
+
+
+def test_a_model_of_a_larger_batch_gets_the_frame_as_often() -> None:
+    backends = Answer(mask_with(2)), Answer(mask_with(2), frames=4)
+    assert agreements(judged(*backends, samples=(COMPARED,))) == [None, Agreement(20, 20)]
 
 
 def test_a_mask_of_another_shape_is_an_error_and_not_a_broadcast() -> None:
-    with pytest.raises(DeviceError, match="expected"):
-        agreement_with(Answer(mask_with(0)), [Answer(np.zeros((1, 5), np.uint8))], [FRAME])
+    backends = Answer(mask_with(0)), Answer(np.zeros((1, 5), np.uint8))
+    _, lost = judged(*backends, samples=(COMPARED,))
+    assert isinstance(lost, DeviceError)
+    assert "expected" in str(lost)
 
 
-@pytest.fixture
-def labelled(tmp_path: Path) -> LabelledImages:
-    """One picture of twice the model's size, its upper half class 1, its lower half class 0."""
-    label = np.zeros((8, 10), np.uint8)
+def test_a_device_that_fails_takes_its_own_backend_alone() -> None:
+    backends = Answer(mask_with(0)), Answer(mask_with(0), lasts=1), Answer(mask_with(1))
+    _, lost, other = judged(*backends, samples=(COMPARED, COMPARED))
+    assert isinstance(lost, DeviceError)
+    assert isinstance(other, Accuracy)
+    assert other.agreement == Agreement(38, 40)
+
+
+def test_without_the_references_masks_there_is_nothing_to_judge() -> None:
+    with pytest.raises(DeviceError, match="gone"):
+        judged(Answer(mask_with(0), lasts=0), Answer(mask_with(0)), samples=(COMPARED,))
+
+
+def test_masks_come_back_to_the_size_of_the_labels_and_count_by_class() -> None:
+    label = np.zeros((8, 10), np.uint8)  # twice the model's size, its upper half class 1
     label[:4] = 1
-    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 10, 3), np.uint8))
-    cv2.imwrite(str(tmp_path / "label.png"), label)
-    return LabelledImages(CAMVID, ((tmp_path / "image.png", tmp_path / "label.png"),))
+    labelled = Sample(FRAME, label, compared=False)
+    right, half_right = judged(Answer(mask_with(10)), Answer(mask_with(0)), samples=(labelled,))
+    assert isinstance(right, Accuracy)
+    assert isinstance(half_right, Accuracy)
+    assert (right.mean_iou, half_right.mean_iou) == (1.0, 0.25)
+    assert half_right.class_iou == (0.5, 0.0, *[None] * 9)
+    assert half_right.agreement is None  # it was not asked for
 
 
-def test_masks_come_back_to_the_size_of_the_labels(labelled: LabelledImages) -> None:
-    right, half_right = Answer(mask_with(10)), Answer(mask_with(0))
-    assert mean_ious([right, half_right], labelled, CARD) == [1.0, 0.25]
-
-
-def test_labels_without_any_class_have_no_iou(labelled: LabelledImages) -> None:
-    image, label = labelled.pairs[0]
-    cv2.imwrite(str(label), np.full((8, 10), CAMVID.ignore_id, np.uint8))
-    only_ignored = replace(labelled, pairs=((image, label),))
-    assert mean_ious([Answer(mask_with(0))], only_ignored, CARD) == [None]
+def test_labels_without_any_class_have_no_iou() -> None:
+    assert CAMVID.ignore_id is not None
+    ignored = np.full((4, 5), CAMVID.ignore_id, np.uint8)
+    sample = Sample(FRAME, ignored, compared=False)
+    (found,) = judged(Answer(mask_with(0)), samples=(sample,))
+    assert isinstance(found, Accuracy)
+    assert found.mean_iou is None

@@ -11,13 +11,17 @@ from benchmarks.benchmark_command import benchmark
 from benchmarks.record import read_record
 from benchmarks.report import BEGIN, END
 from benchmarks.report_command import report
+from benchmarks.rounds import WORKLOAD_TIMES
 from refinenet import create_model
 from refinenet.__main__ import main
 from refinenet.checkpoints import save_checkpoint
 from runtime.card import read_card
 from runtime.errors import DeviceError, InputError
 
-QUICK = ("--seconds", "0.01", "--rounds", "2", "--quiet")
+QUICK = (
+    *("--seconds", "0.01", "--rounds", "2", "--limit-seconds", "0.01"),
+    *("--threads", "1", "--quiet"),
+)
 
 
 @pytest.fixture
@@ -37,9 +41,15 @@ def test_a_model_is_measured_recorded_and_shown(
     record = read_record(file)
     (result,) = record.results
     assert (result.name, result.precision) == ("ONNX Runtime CPU", "fp32")
-    assert result.measurement is not None
-    assert len(result.measurement.rounds) == 2
-    assert all(len(entry.latencies_ms) >= 10 for entry in result.measurement.rounds)
+    (measurement,) = result.measurements
+    assert measurement.scenario == "single"
+    assert measurement.stopped_by in ("stable", "time")
+    assert len(measurement.rounds) == 2
+    assert all(len(entry.latencies_ms) >= 3 for entry in measurement.rounds)
+    assert all(len(entry.workload_ms) == 2 * WORKLOAD_TIMES for entry in measurement.rounds)
+    assert result.memory is not None
+    assert result.budget is not None
+    assert len(result.budget.decode_ms) == 3
     assert record.conditions.images == ("a.png", "b.png", "c.png")
     assert f"benchmark {model} --images" in record.command
     assert "| ONNX Runtime CPU | fp32 |" in capsys.readouterr().out
@@ -51,13 +61,10 @@ def test_masks_that_differ_from_pytorchs_agree_on_less_than_all_pixels(
     file = tmp_path / "record.json"
     arguments = (str(model), "--weights", str(weights), "--images", str(photos))
     assert benchmark([*arguments, "--json", str(file), *QUICK]) == 0
-    torch, channels_last, onnx = (result.measurement for result in read_record(file).results)
-    assert torch is not None
+    torch, channels_last, onnx = (result.accuracies[0] for result in read_record(file).results)
     assert torch.agreement is None  # it is the reference
-    assert channels_last is not None
     assert channels_last.agreement is not None
     assert channels_last.agreement.share > 0.99
-    assert onnx is not None
     assert onnx.agreement is not None
     assert onnx.agreement.share < 0.9
     assert onnx.agreement.pixels == 3 * 24 * 32
@@ -69,10 +76,11 @@ def test_an_engine_that_cannot_run_here_keeps_its_row_and_its_reason(
     file = tmp_path / "record.json"
     arguments = (str(model), str(engine), "--images", str(photos))
     assert benchmark([*arguments, "--json", str(file), *QUICK]) == 0
-    ran, not_run = read_record(file).results
-    assert ran.measurement is not None
+    ran, not_run, graph, streamed = read_record(file).results
+    assert ran.measurements
     assert (not_run.name, not_run.precision) == ("TensorRT-RTX", "fp16")
-    assert not_run.measurement is None
+    assert not_run.measurements == ()
+    assert not_run.not_run == graph.not_run == streamed.not_run
     assert not_run.not_run
 
 
@@ -80,7 +88,7 @@ def test_where_nothing_can_run_the_record_is_written_and_the_command_fails(
     engine: Path, photos: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "record.json"
-    with pytest.raises(DeviceError, match="none of the 1 models"):
+    with pytest.raises(DeviceError, match="none of the 3 backends"):
         benchmark([str(engine), "--images", str(photos), "--json", str(file), *QUICK])
     assert read_record(file).results[0].not_run
 
@@ -91,8 +99,11 @@ def test_where_nothing_can_run_the_record_is_written_and_the_command_fails(
         ((), "--images"),
         (("--images", "missing.jpg"), "does not exist"),
         (("--images", "{photos}", "--against", "torch"), "--weights"),
-        (("--images", "{photos}", "--seconds", "0"), "seconds above zero"),
-        (("--images", "{photos}", "--scenario", "server"), "single"),
+        (("--images", "{photos}", "--seconds", "0"), "number above zero"),
+        (("--images", "{photos}", "--scenario", "servers"), "single"),
+        (("--images", "{photos}", "--scenario", "server"), "--latency-bound"),
+        (("--images", "{photos}", "--batch", "2"), "1 frames at a time; expected 2"),
+        (("--images", "{photos}", "--against", "tensorflow"), "expected some of torch"),
         (("--images", "{photos}", "--weights", "no-such-weights"), "does not exist"),
         (("--images", "{photos}", "--json", "{photos}"), "is a folder"),
         (("--images", "{photos}", "--size", "48x64"), "24x32; expected 48x64"),

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import environment as module
-from benchmarks.environment import environment, parse_gpus
-from benchmarks.record import Gpu
+from benchmarks.environment import environment, machine_state
 
 
 def test_the_environment_names_cpu_cores_and_versions() -> None:
@@ -14,18 +13,13 @@ def test_the_environment_names_cpu_cores_and_versions() -> None:
     assert found.cpu
     assert found.cores >= 1
     assert {"numpy", "torch"} <= found.versions.keys()
+
+
+def test_the_state_of_the_machine_says_when_and_how_busy() -> None:
+    found = machine_state()
     assert found.utc.endswith("+00:00")
-
-
-def test_gpus_are_read_line_by_line_and_missing_figures_stay_missing() -> None:
-    listing = (
-        "NVIDIA RTX A4000, 580.65.06, 210, 405, 12.05, 140.00, 31\n"
-        "Orin (nvgpu), 540.4.0, [N/A], [N/A], [N/A], [N/A], [N/A]\n"
-    )
-    assert parse_gpus(listing) == (
-        Gpu("NVIDIA RTX A4000", "580.65.06", 210.0, 405.0, 12.05, 140.0, 31.0),
-        Gpu("Orin (nvgpu)", "540.4.0", None, None, None, None, None),
-    )
+    assert found.load_average is not None
+    assert found.load_average >= 0
 
 
 def test_without_nvidia_smi_and_git_there_is_no_gpu_and_no_commit(
@@ -34,6 +28,8 @@ def test_without_nvidia_smi_and_git_there_is_no_gpu_and_no_commit(
     monkeypatch.setenv("PATH", str(tmp_path))
     found = environment()
     assert (found.gpus, found.commit, found.commit_is_dirty) == ((), None, None)
+    state = machine_state()
+    assert (state.gpus, state.jetson) == ((), None)
 
 
 def test_installed_inside_a_foreign_checkout_there_is_no_commit(

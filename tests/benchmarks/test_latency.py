@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.latency import summarize
-from benchmarks.record import Round
+from benchmarks.measurements import Round
 
 
 def test_percentiles_of_one_to_a_hundred() -> None:

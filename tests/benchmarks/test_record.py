@@ -24,7 +24,12 @@ def test_the_latencies_of_a_round_stand_on_one_line(tmp_path: Path, record: Reco
 
 def test_a_record_carries_its_schema_version(tmp_path: Path, record: Record) -> None:
     write_record(tmp_path / "record.json", record)
-    assert json.loads((tmp_path / "record.json").read_bytes())["schema_version"] == 1
+    assert json.loads((tmp_path / "record.json").read_bytes())["schema_version"] == 2
+
+
+def _single(record: dict[str, Any]) -> dict[str, Any]:
+    measurement: dict[str, Any] = record["results"][0]["measurements"][0]
+    return measurement
 
 
 Spoiler = Callable[[dict[str, Any]], object]
@@ -33,25 +38,29 @@ Spoiler = Callable[[dict[str, Any]], object]
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda r: r.update(schema_version=2), "schema 2"),
+        (lambda r: r.update(schema_version=1), "schema 1"),
         (lambda r: r.pop("schema_version"), "schema None"),
         (lambda r: r.pop("command"), "the record has no 'command'"),
         (lambda r: r.update(extra=1), "unknown entry 'extra'"),
         (lambda r: r.update(results=[]), "at least one result"),
-        (lambda r: r["conditions"].update(batch="1"), "conditions.batch is '1'; expected int"),
+        (lambda r: r["conditions"].update(batches=["1"]), r"batches\[0\] is '1'; expected int"),
         (lambda r: r["conditions"].update(rounds=True), "conditions.rounds is True; expected int"),
         (lambda r: r["conditions"].update(images="a.jpg"), "conditions.images is 'a.jpg'"),
         (lambda r: r["environment"]["versions"].update(torch=2), "versions.torch is 2"),
-        (lambda r: r["results"][0].update(not_run="why"), "either a measurement or the reason"),
-        (lambda r: r["results"][2].update(not_run=None), "either a measurement or the reason"),
-        (lambda r: r["results"][0]["measurement"].update(mean_iou=65.4), "expected 0 to 1"),
-        (lambda r: r["results"][0]["measurement"].update(rounds=[]), "at least one round"),
+        (lambda r: r["results"][0].update(not_run="why"), "with measurements did run"),
+        (lambda r: r["results"][2].update(not_run=None), "needs measurements, or the reason"),
+        (lambda r: r["results"][0]["accuracies"][0].update(mean_iou=65.4), "from 0 to 1"),
+        (lambda r: _single(r).update(rounds=[]), "needs rounds, or the reason"),
+        (lambda r: _single(r).update(not_run="why"), "with rounds did run"),
+        (lambda r: _single(r).update(scenario="double"), "scenario is 'double'"),
+        (lambda r: _single(r).update(stopped_by="boredom"), "stopped_by is 'boredom'"),
         (
-            lambda r: r["results"][0]["measurement"]["rounds"][0].update(latencies_ms=[]),
-            r"results\[0\].measurement.rounds\[0\]: a round needs latencies",
+            lambda r: _single(r)["rounds"][0].update(latencies_ms=[]),
+            r"measurements\[0\].rounds\[0\]: a round needs latencies",
         ),
+        (lambda r: _single(r)["rounds"][0].update(workload_ms=[0]), "more than no time"),
         (
-            lambda r: r["results"][1]["measurement"]["agreement"].update(equal_pixels=2_000_000),
+            lambda r: r["results"][1]["accuracies"][0]["agreement"].update(equal_pixels=2_000_000),
             "2000000 equal of 1000000 pixels",
         ),
     ],

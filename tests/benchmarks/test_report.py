@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.record import Agreement, Measurement, Record, Round
+from benchmarks.measurements import Accuracy, Agreement
+from benchmarks.record import Record
 from benchmarks.report import BEGIN, END, insert_table, tables
 from runtime.errors import InputError
 
@@ -14,7 +15,6 @@ GOLDEN = """\
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 | PyTorch eager | fp32 | 25.00 | ≈ 37.00 | ≈ 39.70 | 40.00 | reference | 6.9 | 65.43 |
 | ONNX Runtime CPU | int8 | 5.00 | 5.00 | ≈ 5.00 | 200.00 | 99.999 % | 3.4 | - |
-| TensorRT-RTX | fp16 | NOT RUN | - | - | - | - | 7.1 | - |
 
 - CUT SHORT: PyTorch eager fp32: 1 of 2 rounds reached the time cap, 4 frames in all
 - NOT RUN: TensorRT-RTX fp16: this machine has no GPU | see refinenet doctor
@@ -23,7 +23,8 @@ those rows say nothing of the same files on a GPU
 
 Scenario `single` (MLPerf-style), batch 1, 2 real images at 360x480; \
 latency from a uint8 frame to a uint8 mask, both in host memory, 2 threads; \
-2 interleaved rounds of at least 3 s and 10 frames, at most 30 s, after warm-up; \
+at least 2 interleaved rounds, until medians are stable within 2% \
+or 60 s are over, of at least 3 s and 10 frames, at most 30 s, after warm-up; \
 pixel agreement with PyTorch eager in FP32; mIoU on camvid val, 101 images. \
 ≈ marks low confidence: fewer than 100 samples lie beyond it.
 
@@ -38,15 +39,58 @@ def test_the_table_of_a_small_record(record: Record) -> None:
     assert tables([record]) == GOLDEN
 
 
+def test_an_accuracy_that_fails_its_gate_is_red(record: Record) -> None:
+    wrong = replace(record.results[1], accuracies=(Accuracy(360, 480, Agreement(97, 100), 0.5),))
+    text = tables([replace(record, results=(record.results[0], wrong))])
+    assert "🔴 97.000 %" in text
+    assert "🔴 50.00" in text
+    assert "🔴 FAILED: ONNX Runtime CPU int8: 97.000% of pixels agree with PyTorch" in text
+    assert "loses 15.432 points of mIoU, the gate is 1" in text
+
+
+def test_an_accuracy_at_its_gate_is_not_red(record: Record) -> None:
+    right = replace(record.results[1], accuracies=(Accuracy(360, 480, Agreement(98, 100), 0.65),))
+    assert "🔴" not in tables([replace(record, results=(record.results[0], right))])
+
+
+def test_what_did_not_run_for_the_same_reason_is_named_once(record: Record) -> None:
+    engine = record.results[2]
+    others = [replace(engine, precision=p, file=f"tiny.{p}.engine") for p in ("fp32", "int8")]
+    text = tables([replace(record, results=(engine, *others))])
+    assert "- NOT RUN: TensorRT-RTX fp16, fp32, int8: this machine has no GPU" in text
+    assert text.count("this machine has no GPU") == 1
+
+
+def test_each_scenario_has_a_table_of_its_own(record: Record) -> None:
+    onnx = record.results[1]
+    measured = onnx.measurements[0]
+    batches = replace(measured, scenario="offline", batch=4, frames_per_query=4)
+    text = tables([replace(record, results=(replace(onnx, measurements=(batches, measured)),))])
+    single, offline = text.split("**offline, batch 4, 4 frames in a query, 360x480**")
+    assert "**single stream, batch 1, 360x480**" in single
+    assert "| 200.00 |" in single
+    assert "| 800.00 |" in offline
+
+
+def test_a_record_is_no_markup_and_cannot_break_its_document(
+    tmp_path: Path, record: Record
+) -> None:
+    named = replace(record.results[0], name="<script>alert(1)</script>\n| a |")
+    text = tables([replace(record, results=(named,))])
+    assert "| &lt;script>alert(1)&lt;/script> \\| a \\| | fp32 |" in text
+    path = tmp_path / "README.md"
+    path.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="would break"):
+        insert_table(path, tables([replace(record, command=END)]))
+
+
 def test_several_records_are_several_tables(record: Record) -> None:
     assert tables([record, record]) == f"{GOLDEN}\n\n{GOLDEN}"
 
 
 def test_one_different_pixel_is_never_a_hundred_percent(record: Record) -> None:
-    one_pixel_off = Measurement(
-        1.0, 1.0, (Round((1.0,), 1.0, "cap"),), Agreement(10**9 - 1, 10**9), None
-    )
-    result = replace(record.results[1], measurement=one_pixel_off)
+    one_pixel_off = Accuracy(360, 480, Agreement(10**9 - 1, 10**9), None)
+    result = replace(record.results[1], accuracies=(one_pixel_off,))
     assert "99.999 %" in tables([replace(record, results=(result,))])
 
 

@@ -3,9 +3,20 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.scenarios import StopRule, one_round, single
+from benchmarks.backends import Streamed
+from benchmarks.measurements import Round
+from benchmarks.scenarios import (
+    RateSearch,
+    StopRule,
+    closed_loop,
+    highest_rate,
+    overlapping,
+    poisson_arrivals,
+    queries,
+)
 
 FRAMES = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1).repeat(3, axis=3)  # (3, 1, 1, 3)
+SINGLE = queries("single", FRAMES, 1, 8)
 RULE = StopRule(seconds=1.0, minimum_count=10, cap_seconds=5.0, warm_up_ms=200.0)
 
 
@@ -37,54 +48,135 @@ class Worker:
 
 def test_a_fast_backend_runs_until_the_time_is_reached() -> None:
     clock = Stopwatch()
-    measured = one_round(Worker(clock, 10), FRAMES, RULE, clock)
+    measured = closed_loop(Worker(clock, 10), SINGLE, RULE, clock)
     assert measured.latencies_ms == (10.0,) * 100
     assert (measured.wall_ms, measured.stopped_by) == (1000.0, "enough")
 
 
 def test_a_slow_backend_runs_until_the_count_is_reached() -> None:
     clock = Stopwatch()
-    measured = one_round(Worker(clock, 400), FRAMES, RULE, clock)
+    measured = closed_loop(Worker(clock, 400), SINGLE, RULE, clock)
     assert (len(measured.latencies_ms), measured.stopped_by) == (10, "enough")
 
 
 def test_a_very_slow_backend_stops_at_the_cap_and_says_so() -> None:
     clock = Stopwatch()
-    measured = one_round(Worker(clock, 2000), FRAMES, RULE, clock)
+    measured = closed_loop(Worker(clock, 2000), SINGLE, RULE, clock)
     assert (len(measured.latencies_ms), measured.stopped_by) == (3, "cap")
 
 
 def test_the_warm_up_is_not_measured() -> None:
     clock = Stopwatch()
     worker = Worker(clock, 100)
-    measured = one_round(worker, FRAMES, RULE, clock)
+    measured = closed_loop(worker, SINGLE, RULE, clock)
     assert len(worker.seen) == len(measured.latencies_ms) + 2
 
 
 def test_frames_are_cycled() -> None:
     clock = Stopwatch()
     worker = Worker(clock, 400)
-    one_round(worker, FRAMES, RULE, clock)
+    closed_loop(worker, SINGLE, RULE, clock)
     assert worker.seen[1:] == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
 
 
 def test_latencies_are_whole_microseconds() -> None:
     clock = Stopwatch()
-    measured = one_round(Worker(clock, 400.0004), FRAMES, RULE, clock)
+    measured = closed_loop(Worker(clock, 400.0004), SINGLE, RULE, clock)
     assert set(measured.latencies_ms) == {400.0}
 
 
-def test_backends_take_turns() -> None:
-    turns = list[str]()
+def shapes(scenario: str, batch: int, streams: int) -> list[list[list[int]]]:
+    """The frames' numbers, of every call of every query."""
+    asked = queries(scenario, FRAMES, batch, streams)
+    return [[frames[:, 0, 0, 0].tolist() for frames in query] for query in asked]
 
-    class Named(Worker):
-        def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-            turns.append(self.description)
-            return frames[..., 0]
 
-    backends = [Named(Stopwatch(), 0), Named(Stopwatch(), 0)]
-    backends[0].description, backends[1].description = "A", "B"
-    rule = StopRule(seconds=0.0, minimum_count=1, warm_up_ms=0.0)
-    measured = single(backends, FRAMES, rule, rounds=3)
-    assert turns[::2] == ["A", "B", "A", "B", "A", "B"]  # each turn: one warm-up, one measured
-    assert [len(rounds) for rounds in measured] == [3, 3]
+def test_every_scenario_asks_in_its_own_way() -> None:
+    assert shapes("single", 1, 8) == [[[0]], [[1]], [[2]]]
+    assert shapes("offline", 2, 8) == [[[0, 1]], [[2, 0]]]
+    assert shapes("multi", 1, 4) == [[[0], [1], [2], [0]]]
+    assert shapes("multi", 2, 4) == [[[0, 1], [2, 0]]]
+
+
+def test_the_latency_of_a_query_is_that_of_all_its_frames() -> None:
+    clock = Stopwatch()
+    measured = closed_loop(Worker(clock, 100), queries("multi", FRAMES, 1, 4), RULE, clock)
+    assert set(measured.latencies_ms) == {400.0}
+
+
+class Stream(Worker):
+    """A device that is done with a call so long after it took it up, one after the other."""
+
+    def __init__(self, clock: Stopwatch, milliseconds: float) -> None:
+        super().__init__(clock, milliseconds)
+        self.free_ns = 0
+
+    def submit(self, frames: NDArray[np.uint8]) -> "Stream.Under":
+        self.free_ns = max(self.free_ns, self.clock.now_ns) + round(self.milliseconds * 1e6)
+        self.clock.now_ns += 1_000_000  # the host takes a millisecond for a frame
+        return Stream.Under(self, self.free_ns, frames[..., 0])
+
+    class Under:
+        def __init__(self, stream: "Stream", ready_ns: int, masks: NDArray[np.uint8]) -> None:
+            self.stream, self.ready_ns, self.masks = stream, ready_ns, masks
+
+        def result(self) -> NDArray[np.uint8]:
+            clock = self.stream.clock
+            clock.now_ns = max(clock.now_ns, self.ready_ns)
+            return self.masks
+
+
+def test_frames_that_overlap_hide_the_hosts_share() -> None:
+    clock = Stopwatch()
+    measured = overlapping(
+        Streamed(Stream(clock, 9)), queries("offline", FRAMES, 1, 8), RULE, clock
+    )
+    # 9 ms each, not 10; two are under way at a time, and those at the end are waited for.
+    assert len(measured.latencies_ms) == 113
+    assert measured.wall_ms == 113 * 9
+    assert np.median(measured.latencies_ms) == 18
+
+
+def arrivals(milliseconds: float, per_second: float) -> Round:
+    """A server that takes so long for a frame, at a rate, by a clock that only it moves."""
+    clock = Stopwatch()
+
+    def sleep(seconds: float) -> None:
+        clock.now_ns += round(seconds * 1e9)
+
+    worker = Worker(clock, milliseconds)
+    generator = np.random.default_rng(0)
+    rule = StopRule(seconds=10.0, minimum_count=10, cap_seconds=20.0, warm_up_ms=0.0)
+
+    def ticking() -> int:
+        clock.now_ns += 1000  # or a wait that is awake would never end
+        return clock.now_ns
+
+    return poisson_arrivals(worker, SINGLE, per_second, rule, generator, ticking, sleep)
+
+
+def test_a_server_that_is_fast_enough_answers_every_frame_within_its_time() -> None:
+    measured = arrivals(milliseconds=1, per_second=20)
+    assert len(measured.latencies_ms) == 200
+    assert np.median(measured.latencies_ms) < 1.1
+    assert measured.arrivals_per_second == 20
+
+
+def test_frames_that_wait_for_the_ones_before_them_are_late() -> None:
+    at_ease, busy = arrivals(20, 5), arrivals(20, 40)
+    assert np.percentile(busy.latencies_ms, 99) > 2 * np.percentile(at_ease.latencies_ms, 99)
+
+
+def test_a_server_that_falls_behind_ends_at_the_cap() -> None:
+    assert arrivals(milliseconds=100, per_second=50).stopped_by == "cap"
+
+
+def test_the_highest_rate_is_found_by_halving() -> None:
+    search = RateSearch(0.0, 64.0)
+    rounds = []
+    for _ in range(8):
+        p99 = 10.0 if search.next_rate <= 21 else 90.0
+        rounds.append(Round((p99,), 1.0, "enough", arrivals_per_second=search.next_rate))
+        search.learn(rounds[-1], latency_bound_ms=50)
+    assert highest_rate(rounds, 50) == 21.0
+    assert highest_rate(rounds, 5) is None

@@ -85,12 +85,28 @@ def test_a_tie_is_a_difference_that_the_reference_nearly_made_itself(
     other[4, 2] = 1
     report = compared(Output(halves, scores), Output(other, scores))
     assert (report["differing_pixels"], report["of_these_ties"]) == (1, ties)
+    assert report["tied_pixels"] == ties
+    assert (report["interior_agreement"] == 1) == bool(ties)  # ties count apart
+    assert report["pixel_agreement"] == 1 - 1 / 400
 
 
 def test_a_near_tie_that_does_not_differ_is_none(halves: NDArray[np.uint8]) -> None:
     scores = np.zeros((2, 20, 20), np.float32)
     scores[0, 0] = 1
     assert compared(Output(halves, scores), Output(halves, scores))["of_these_ties"] == 0
+
+
+def test_what_the_network_is_fed_is_compared(halves: NDArray[np.uint8]) -> None:
+    fed = np.zeros((3, 20, 20), np.float32)
+    other = fed.copy()
+    other[1, 2, 3] = -0.25
+    agreement = Agreement(2)
+    agreement.add(Output(halves, None, fed), Output(halves, None, other))
+    agreement.add(Output(halves, None, fed), Output(halves, None, fed))
+    assert agreement.report(CLASSES)["network_input_error"] == 0.25
+    agreement.add(Output(halves, None, fed), Output(halves, None, fed * np.nan))
+    agreement.add(Output(halves, None, fed), Output(halves, None, fed))
+    assert agreement.report(CLASSES)["network_input_error"] is None
 
 
 def test_errors_of_scores_are_relative_to_their_deviation(halves: NDArray[np.uint8]) -> None:

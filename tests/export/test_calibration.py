@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,15 +14,16 @@ import pytest
 from graphs import run, tensors
 from numpy.typing import NDArray
 
-from export.calibration import (
+from export.calibration import collect_ranges, convolution_inputs, frame_batch
+from export.histograms import Method
+from export.to_int8 import to_int8
+from refinenet.activation_ranges import (
     Ranges,
-    collect_ranges,
-    convolution_inputs,
     load_ranges,
     save_ranges,
     shipped_ranges,
 )
-from export.to_int8 import to_int8
+from runtime.card import Card
 from runtime.errors import InputError
 
 
@@ -55,7 +57,7 @@ def test_every_convolution_has_a_range_under_the_name_of_its_weight(
 def test_the_range_of_the_first_convolution_is_that_of_the_normalized_photo(
     fp32: Path, photo: Path
 ) -> None:
-    limits = collect_ranges(fp32, [photo], percentile=100, quiet=True).limits
+    limits = collect_ranges(fp32, [photo], Method("max"), quiet=True).limits
     white_blue = (1 - 0.406) / 0.225  # the largest value that normalization can give
     assert limits["network.backbone.stem.0.weight"] == pytest.approx(white_blue, abs=0.1)
 
@@ -63,7 +65,7 @@ def test_the_range_of_the_first_convolution_is_that_of_the_normalized_photo(
 def test_the_largest_value_is_never_below_the_percentile(
     ranges: Ranges, fp32: Path, images: list[Path]
 ) -> None:
-    largest = collect_ranges(fp32, images, percentile=100, quiet=True)
+    largest = collect_ranges(fp32, images, Method("max"), quiet=True)
     assert all(largest.limits[name] >= limit for name, limit in ranges.limits.items())
     assert any(largest.limits[name] > limit for name, limit in ranges.limits.items())
     assert (ranges.method, largest.method) == ("percentile-99.99", "max")
@@ -108,12 +110,26 @@ def test_a_file_of_something_else_is_refused(text: str, tmp_path: Path) -> None:
         load_ranges(path)
 
 
-@pytest.mark.parametrize("percentile", [50, 0, -1, 100.1, float("nan")])
-def test_a_percentile_that_makes_no_range_is_refused(
-    percentile: float, fp32: Path, images: list[Path]
-) -> None:
-    with pytest.raises(InputError, match="percentile"):
-        collect_ranges(fp32, images, percentile)
+def test_ranges_of_before_peaks_and_names_are_still_read(ranges: Ranges, tmp_path: Path) -> None:
+    path = tmp_path / "street.ranges.json"
+    save_ranges(ranges, path)
+    content = json.loads(path.read_text())
+    del content["peaks"], content["image_names"]
+    path.write_text(json.dumps(content))
+    assert load_ranges(path).limits == ranges.limits
+    assert load_ranges(path).peaks == {}
+
+
+def test_the_images_are_kept_by_name(ranges: Ranges, fp32: Path, photo: Path) -> None:
+    alone = collect_ranges(fp32, [photo], quiet=True)
+    assert (alone.images.rpartition("/")[2], alone.image_names) == ("demo", ("china.jpg",))
+    assert [Path(name).name for name in ranges.image_names] == ["china.jpg", "half.png"]
+
+
+def test_a_fixed_batch_holds_the_image_in_every_place(photo: Path, card: Card) -> None:
+    frames = frame_batch(photo, replace(card, input_shape=(3, 64, 96, 3)))
+    assert frames.shape == (3, 64, 96, 3)
+    assert (frames == frames[0]).all()
 
 
 def test_no_images_are_refused(fp32: Path) -> None:

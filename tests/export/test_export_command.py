@@ -13,6 +13,8 @@ from test_verify import one_bad_scale, without_a_gpu
 from refinenet.__main__ import main
 
 WEIGHTS = "lw-mobilenetv2-camvid"
+EXPORT = ["export", WEIGHTS, "--output", "{tmp}"]
+FP16 = [*EXPORT, "--precision", "fp16"]
 Printed = pytest.CaptureFixture[str]
 
 
@@ -94,6 +96,23 @@ def test_int8_without_calibration_is_refused_before_any_work(
         (["export", WEIGHTS, "--output", "{tmp}", "--calibration", "{tmp}/none"], "not exist"),
         (["export", WEIGHTS, "--output", "{tmp}", "--size", "360"], "expected HEIGHTxWIDTH"),
         (["export", WEIGHTS, "--output", "{tmp}", "--precision", "fp8"], "expected some of fp32"),
+        ([*FP16, "--save-ranges", "{tmp}/r.json"], "--save-ranges only for int8"),
+        ([*FP16, "--percentile", "99"], "--percentile only for int8"),
+        ([*EXPORT, "--percentile", "30", "--calibration", "{tmp}"], "percentile 30.0; expected"),
+        ([*EXPORT, "--percentile", "99"], "--percentile measure images, and no --calibration"),
+        ([*EXPORT, "--calibration-method", "kl"], "invalid choice: 'kl'"),
+        (
+            [*EXPORT, "--calibration-method", "mse", "--percentile", "99", "--calibration", "x"],
+            "--percentile 99 has no meaning for method mse",
+        ),
+        (
+            [*EXPORT, "--precision", "fp32", "--calibration", "{tmp}"],
+            "--calibration only for fp16 and int8",
+        ),
+        ([*EXPORT, "--accuracy-loss", "1"], "needs labelled images: --data DIR"),
+        ([*EXPORT, "--accuracy-loss", "-1", "--data", "{tmp}"], "expected 0 to 100 points"),
+        ([*EXPORT, "--data", "{tmp}"], "--data is for --accuracy-loss and --sensitivity"),
+        ([*EXPORT, "--sensitivity", "{tmp}/s.json"], "--sensitivity needs images"),
         (["build", "{tmp}/none.onnx"], "none.onnx does not exist"),
         (["build", "{tmp}/file", "--min-shape", "64x64"], "expected NxHEIGHTxWIDTH"),
         (["build"], "the following arguments are required: onnx"),

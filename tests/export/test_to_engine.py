@@ -76,8 +76,13 @@ def test_every_precision_becomes_an_engine_with_its_card(precision: str, built: 
         "package": "rtx",
         "version": trt.__version__,
         "compute_capabilities": [],
+        "hardware": "none",
+        "version_compatible": False,
+        "weights": "embedded",
         "optimization_level": 3,
+        "tf32": False,
         "profile": [[1, 120, 160]] * 3,
+        "further_profiles": [],
     }
 
 
@@ -107,6 +112,32 @@ def test_a_dynamic_engine_takes_the_shapes_of_its_profile(dynamic: Path, tmp_pat
     assert told(engine).card.frame_size is None
 
 
+def test_a_dynamic_engine_may_have_several_profiles(dynamic: Path, tmp_path: Path) -> None:
+    for file in (dynamic, sidecar_path(dynamic)):
+        shutil.copy(file, tmp_path)
+    shape, double = (1, 120, 160), (2, 120, 160)
+    profiles = replace(
+        RTX,
+        profile=Profile(shape, shape, shape),
+        further_profiles=(Profile(double, double, double),),
+    )
+    build = told(to_engine(tmp_path / dynamic.name, profiles)).build
+    assert build["profile"] == [[1, 120, 160]] * 3
+    assert build["further_profiles"] == [[[2, 120, 160]] * 3]
+
+
+def test_a_static_file_takes_no_further_profile(tmp_path: Path, card: Card) -> None:
+    path = toy(tmp_path / "toy.fp32.onnx", card)
+    with pytest.raises(InputError, match="has one shape, its own; leave --profile out"):
+        to_engine(path, replace(RTX, further_profiles=(Profile(),)))
+
+
+def test_fp32_stays_fp32_unless_tf32_is_asked_for(tmp_path: Path, card: Card) -> None:
+    path = toy(tmp_path / "toy.fp32.onnx", card)
+    assert b"tf32=0" in to_engine(path, RTX).read_bytes()
+    assert b"tf32=1" in to_engine(path, replace(RTX, tf32=True)).read_bytes()
+
+
 def test_a_profile_in_the_wrong_order_is_refused(dynamic: Path) -> None:
     profile = Profile((1, 240, 320), (1, 120, 160), (1, 64, 64))
     with pytest.raises(InputError, match="expected smallest ≤ tuned ≤ largest"):
@@ -121,11 +152,11 @@ def test_targets_are_kept_in_the_card(tmp_path: Path, card: Card) -> None:
     assert told(engine).build["compute_capabilities"] == ["sm_86", "sm_89"]
 
 
-@pytest.mark.parametrize("target", ["sm_12", "86", "SM_86", "current", ""])
+@pytest.mark.parametrize("target", ["sm_12", "86", "SM_86", "none", ""])
 def test_an_unknown_target_is_refused(target: str, tmp_path: Path, card: Card) -> None:
     path = toy(tmp_path / "toy.fp32.onnx", card)
     with pytest.raises(
-        InputError, match=rf"target '{target}' is unknown; expected some of sm_120, .*sm_86"
+        InputError, match=rf"target '{target}' is unknown; expected some of sm_75, .*, current"
     ):
         to_engine(path, replace(RTX, targets=(target,)))
     assert not list(tmp_path.glob("*.engine*"))
@@ -148,9 +179,34 @@ def test_a_node_that_tensorrt_does_not_know_is_named(tmp_path: Path, card: Card)
         helper.make_node("Add", ["levels", "number"], ["scores"]),
     ]
     path = toy(tmp_path / "toy.fp32.onnx", card, unknown)
-    with pytest.raises(InputError, match=r"cannot parse .*toy\.fp32\.onnx: node the_determinant"):
+    with pytest.raises(
+        InputError,
+        match=r"cannot parse .*toy\.fp32\.onnx: node the_determinant \(Det of weight \(3, 3\)\): "
+        "TensorRT does not support this operator",
+    ):
         to_engine(path, RTX)
     assert not list(tmp_path.glob("*.engine*"))
+
+
+def test_a_node_whose_shapes_do_not_fit_is_named_with_them(tmp_path: Path, card: Card) -> None:
+    path = toy(tmp_path / "toy.fp32.onnx", card)
+
+    def multiply_by_another_shape(model: onnx.ModelProto) -> None:
+        misfit = numpy_helper.from_array(np.ones((1, 64, 64, 5), np.float32), "misfit")
+        model.graph.initializer.append(misfit)
+        product = helper.make_node("Mul", ["levels", "misfit"], ["product"], "the_product")
+        model.graph.node.insert(1, product)
+        model.graph.node[2].input[0] = "product"
+
+    model = onnx.load(path)
+    multiply_by_another_shape(model)
+    onnx.save(model, path)  # onnx's own check would refuse it
+    sidecar_path(path).unlink()
+    with pytest.raises(
+        InputError,
+        match=r"node the_product \(Mul of levels \(1, 64, 64, 3\), misfit \(1, 64, 64, 5\)\): \w+",
+    ):
+        to_engine(path, RTX)
 
 
 def test_the_first_operation_on_bytes_must_be_cast(tmp_path: Path, card: Card) -> None:

@@ -56,18 +56,35 @@ def test_the_masks_are_those_of_fp32(exported: Path, streets: list[Frame]) -> No
     assert np.mean(shares) >= 0.995
 
 
-@pytest.mark.parametrize("value", [70000.0, -70000.0, np.inf, np.nan])
-def test_a_weight_beyond_fp16_is_refused_by_name(value: float, folder: Path) -> None:
-    def enlarge(model: onnx.ModelProto) -> None:
-        values = tensors(model)[WEIGHT].copy()
-        values.flat[5] = value
-        set_tensor(model, WEIGHT, values)
-
-    edit(folder / "street.fp32.onnx", enlarge)
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_weight_that_is_no_number_is_refused_by_name(value: float, folder: Path) -> None:
+    edit(folder / "street.fp32.onnx", lambda model: _set_one(model, value))
     (folder / "street.fp16.onnx").unlink()
-    with pytest.raises(InputError, match=rf"{WEIGHT} reaches .*, and FP16 ends at 65504"):
+    with pytest.raises(InputError, match=rf"{WEIGHT} reaches (inf|nan)"):
         to_fp16(folder / "street.fp32.onnx", folder / "street.fp16.onnx")
     assert not (folder / "street.fp16.onnx").exists()
+
+
+@pytest.mark.parametrize("value", [70000.0, -70000.0])
+def test_a_weight_beyond_fp16_keeps_its_convolution_in_fp32(value: float, folder: Path) -> None:
+    edit(folder / "street.fp32.onnx", lambda model: _set_one(model, value))
+    fp16 = to_fp16(folder / "street.fp32.onnx", folder / "street.fp16.onnx")
+    (entry,) = read_card(fp16).details["fp16"]["kept_in_fp32"]
+    assert entry["operator"] == "Conv"
+    assert entry["reason"] == f"constant {WEIGHT} reaches 7e+04, and FP16 ends at 65504"
+    assert tensors(onnx.load(fp16))[f"{WEIGHT}_fp32"].flat[5] == value
+
+
+def test_nothing_of_the_shipped_weights_stays_fp32(exported: Path) -> None:
+    for precision in ("fp16", "int8"):
+        fp16 = read_card(exported / f"street.{precision}.onnx").details["fp16"]
+        assert fp16 == {"measured_images": 1, "kept_in_fp32": []}
+
+
+def _set_one(model: onnx.ModelProto, value: float) -> None:
+    values = tensors(model)[WEIGHT].copy()
+    values.flat[5] = value
+    set_tensor(model, WEIGHT, values)
 
 
 def test_a_file_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:

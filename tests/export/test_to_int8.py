@@ -13,9 +13,10 @@ from graphs import agreement, edit, nodes, readers, run, set_tensor, tensors, ty
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.calibration import Ranges, collect_ranges, load_ranges
+from export.calibration import collect_ranges
+from export.stages import OnnxStage
 from export.to_int8 import quantizable, to_int8
-from export.verify import OnnxStage
+from refinenet.activation_ranges import Ranges, load_ranges
 from runtime.card import read_card
 from runtime.errors import InputError
 from runtime.files import sha256_of
@@ -178,11 +179,9 @@ def test_ranges_of_another_network_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_range_beyond_fp16_is_refused_by_name(
-    exported: Path, ranges: Ranges, tmp_path: Path
-) -> None:
+def test_a_range_beyond_fp16_is_refused(exported: Path, ranges: Ranges, tmp_path: Path) -> None:
     vast = replace(ranges, limits=dict.fromkeys(ranges.limits, 1e9))
-    with pytest.raises(InputError, match="_scale reaches inf, and FP16 ends at 65504"):
+    with pytest.raises(InputError, match="a range of 1e\\+09 needs steps beyond FP16"):
         to_int8(exported / "street.fp32.onnx", tmp_path / "street.int8.onnx", vast)
     assert not list(tmp_path.iterdir())
 
@@ -208,13 +207,27 @@ def test_the_card_says_what_it_was_calibrated_on(exported: Path, ranges: Ranges)
     card = read_card(exported / "street.int8.onnx")
     assert card.precision == "int8"
     assert card.parents == {"fp32.onnx": sha256_of(exported / "street.fp32.onnx")}
-    assert card.details["calibration"] == {
+    calibration = card.details["calibration"]
+    kept = {"method", "images", "image_count", "images_sha256"}
+    assert {name: calibration[name] for name in kept} == {
         "method": "percentile-99.99",
         "images": ranges.images,
         "image_count": 1,
         "images_sha256": ranges.images_sha256,
-        "quantized_convolutions": 49,
     }
+    assert calibration["image_names"] == ["china.jpg"]
+    assert calibration["quantized_convolutions"] == len(calibration["ranges"]) == 49
+    assert calibration["ranges"].items() <= ranges.limits.items()
+
+
+def test_the_card_says_why_a_convolution_is_not_int8(exported: Path, int8: onnx.ModelProto) -> None:
+    left = read_card(exported / "street.int8.onnx").details["calibration"]["left_in_fp16"]
+    assert left.keys() == {n.input[1] for n in nodes(int8, "Conv")} - {
+        f"{name}_dequantized" for name in quantized(int8)
+    }
+    assert "draws the class borders" in left["network.classifier.0.weight"]
+    assert "input channels" in left["network.backbone.stem.0.weight"]
+    assert "depthwise" in left["network.backbone.stages.6.0.depthwise.0.weight"]
 
 
 def test_the_masks_are_those_of_fp32(

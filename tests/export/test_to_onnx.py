@@ -235,7 +235,7 @@ def test_a_write_that_fails_leaves_the_old_file_as_it_was(
         path.write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(to_onnx_module.onnx, "save", disk_full)
+    monkeypatch.setattr(to_onnx_module, "write_model", disk_full)
     with pytest.raises(InputError, match="No space left on device"):
         save(graph, folder / "street.fp32.onnx", card)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -156,7 +156,7 @@ def test_the_order_of_the_pooling_is_what_the_user_says(
         (["--dataset", "camvid"], "camvid names 11 classes; {weights} has 21"),
         (["--dataset", "mars"], "unknown dataset 'mars'; expected one of camvid, "),
         (["--classes", "{names}"], "{names} names 2 classes; {weights} has 21"),
-        (["--classes", "{weights}"], "is not UTF-8 text"),
+        (["--classes", "{weights}"], "is not a text file in UTF-8"),
         (["--classes", "{names}", "--dataset", "voc"], "not allowed with argument"),
         (["--pooling", "conv"], "invalid choice: 'conv'"),
     ],

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from refinenet.checkpoints import load_checkpoint, read_weights
+from refinenet.checkpoints import load_checkpoint, load_model, read_weights
 from refinenet.data.augmentation import Augmentation
 from refinenet.data.datasets import CAMVID, LabelledImages
 from refinenet.train import TrainOptions, train
@@ -318,11 +318,32 @@ def test_fine_tuning_starts_from_the_given_weights(
     assert equal(dict(read_weights(tuned)), dict(read_weights(best)))
 
 
-def test_fine_tuning_from_another_network_is_refused(
+def test_fine_tuning_for_other_classes_asks_for_a_new_classifier(
     options: TrainOptions, published_mobile: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"is a lw-mobilenetv2 with 21 classes; expected .* 11"):
+    with pytest.raises(InputError, match="21 classes; expected the 11 of .*--new-classifier"):
         train(replace(options, output=tmp_path, weights=published_mobile))
+
+
+def test_a_new_classifier_keeps_everything_but_the_last_convolution(
+    options: TrainOptions, published_mobile: Path, tmp_path: Path
+) -> None:
+    given = load_model(published_mobile).state_dict()
+    options = replace(
+        options, output=tmp_path, weights=published_mobile, new_classifier=True, recipe=FROZEN
+    )
+    tuned = read_weights(train(options))
+    assert tuned["classifier.0.weight"].shape[0] == 11
+    assert all(
+        torch.equal(value, given[key])
+        for key, value in tuned.items()
+        if not key.startswith("classifier.")
+    )
+
+
+def test_a_new_classifier_needs_weights(options: TrainOptions, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--new-classifier is for trained weights"):
+        train(replace(options, output=tmp_path, new_classifier=True))
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_models import write_model
+from strict_cuda import strict_bindings
+from strict_gpu import Gpu
+from strict_tensorrt import EngineFile, StrictTensorRT
+from tiny_models import CARD, write_model
 
+from runtime import gpu
+from runtime.engine import Engine
 from runtime.frames import read_frame
+from runtime.loaded_engine import EngineOptions
 from runtime.segmenter import Segmenter
 
 
@@ -51,3 +57,41 @@ def model(tmp_path: Path) -> Path:
 def segmenter(model: Path) -> Iterator[Segmenter]:
     with Segmenter.open(model) as opened:
         yield opened
+
+
+@pytest.fixture(params=[None, 1, 2], ids=["late", "seed-1", "seed-2"])
+def strict_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
+    """A simulated GPU behind cuda.bindings; at the end nothing is left on it, and the thread's
+    context is what it was."""
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    from runtime import cuda
+
+    device = Gpu(request.param)
+    runtime, driver = strict_bindings(device)
+    monkeypatch.setattr(cuda, "cudart", runtime)
+    monkeypatch.setattr(cuda, "driver", driver)
+    monkeypatch.setattr(gpu, "_CHOSEN", [])
+    yield device
+    assert device.current == []
+    assert not any(device.alive().values()), device.alive()
+
+
+@pytest.fixture(params=["10.3.0", "10.8.0.43", "10.16.1.11", "11.4.0.106", "rtx-1.7.1.116"])
+def release(request: pytest.FixtureRequest, shared: Path) -> Path:
+    """The API of one TensorRT release."""
+    return shared / "reference/tensorrt-api" / f"{request.param}.json"
+
+
+@pytest.fixture
+def strict_engine(strict_gpu: Gpu, tmp_path: Path) -> Callable[..., tuple[Engine, StrictTensorRT]]:
+    """Opens an engine on the strict GPU, in one release of TensorRT."""
+
+    def open_engine(
+        api: Path, file: EngineFile, options: EngineOptions | None = None
+    ) -> tuple[Engine, StrictTensorRT]:
+        path = tmp_path / "street.fp16.engine"
+        path.write_bytes(b"stands for an engine")
+        strict = StrictTensorRT(api, strict_gpu, file)
+        return Engine(path, CARD, strict.trt, options), strict
+
+    return open_engine

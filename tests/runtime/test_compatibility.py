@@ -9,7 +9,7 @@ import pytest
 from tiny_models import CARD
 
 from runtime import Segmenter, compatibility, tensorrt_api
-from runtime.card import write_sidecar
+from runtime.card import sidecar_path, write_sidecar
 from runtime.compatibility import check_machine, rebuild_hint
 from runtime.errors import CardError, DeviceError, EngineMismatch, MissingPackage
 from runtime.tensorrt_api import TensorRT
@@ -58,7 +58,7 @@ def test_an_engine_for_this_machine_passes(engine: Path, capabilities: list[str]
             {"compute_capabilities": ["sm_89", "sm_120"]},
             "street.fp16.rtx.engine was built with TensorRT-RTX 1.7.1 for sm_89, sm_120; this "
             "machine's GPU is sm_86. Rebuild it here: refinenet build street.fp16.onnx "
-            "--runtime rtx",
+            "--runtime rtx --target sm_86",
         ),
     ],
 )
@@ -68,6 +68,59 @@ def test_a_mismatch_names_both_sides_and_the_command(
     with pytest.raises(EngineMismatch) as caught:
         check_machine(engine, HERE | difference)
     assert str(caught.value) == message
+
+
+FULL = {"package": "tensorrt", "version": "10.13.0", "compute_capabilities": ["sm_87"]}
+
+
+@pytest.fixture
+def full_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with TensorRT 11.4.0 alone and a GPU of sm_87."""
+    monkeypatch.setattr(tensorrt_api, "is_installed", lambda name: name == "tensorrt")
+    monkeypatch.setattr(
+        tensorrt_api, "load", lambda name: TensorRT(name, "11.4.0", SimpleNamespace())
+    )
+    monkeypatch.setattr(compatibility, "_compute_capability", lambda _: "sm_87")
+
+
+@pytest.mark.usefixtures("full_machine")
+def test_a_version_compatible_engine_runs_on_later_releases_alone(engine: Path) -> None:
+    check_machine(engine, FULL | {"version_compatible": True})
+    with pytest.raises(EngineMismatch, match=r"TensorRT 10\.13\.0; this machine has .* 11\.4\.0"):
+        check_machine(engine, FULL)
+    with pytest.raises(EngineMismatch, match=r"TensorRT 11\.10\.0; this machine has .* 11\.4\.0"):
+        check_machine(engine, FULL | {"version": "11.10.0", "version_compatible": True})
+
+
+@pytest.mark.usefixtures("full_machine")
+def test_hardware_compatibility_opens_an_engine_to_ampere_and_later(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = FULL | {"version": "11.4.0", "compute_capabilities": ["sm_80"]}
+    check_machine(engine, elsewhere | {"hardware": "ampere_plus"})
+    for hardware in ("none", "same_compute_capability"):
+        with pytest.raises(EngineMismatch, match="for sm_80; this machine's GPU is sm_87"):
+            check_machine(engine, elsewhere | {"hardware": hardware})
+    monkeypatch.setattr(compatibility, "_compute_capability", lambda _: "sm_75")
+    with pytest.raises(EngineMismatch, match="for sm_80 and later; this machine's GPU is sm_75"):
+        check_machine(engine, elsewhere | {"hardware": "ampere_plus"})
+
+
+@pytest.mark.usefixtures("machine")
+def test_rtx_serves_turing_only_on_request(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compatibility, "_compute_capability", lambda _: "sm_75")
+    with pytest.raises(EngineMismatch, match=r"sm_80 and later; .* --runtime rtx --target sm_75"):
+        check_machine(engine, HERE)
+    check_machine(engine, HERE | {"compute_capabilities": ["sm_75"]})
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_engine_without_its_weights_says_how_to_fill_them_in(engine: Path) -> None:
+    with pytest.raises(
+        EngineMismatch,
+        match=r"without its weights.*refinenet build street\.fp16\.onnx --refit street\.fp16\.rtx",
+    ):
+        check_machine(engine, HERE | {"weights": "stripped"})
 
 
 @pytest.mark.parametrize("build", [{}, {"package": "cudnn"}, HERE | {"version": None}])
@@ -89,6 +142,16 @@ def test_a_changed_engine_is_refused_before_anything_else(engine: Path) -> None:
     engine.write_bytes(b"stands for an engiNe")
     with pytest.raises(EngineMismatch, match="SHA-256"):
         Segmenter.open(engine)
+
+
+def test_a_card_from_elsewhere_is_checked_like_a_sidecar(engine: Path, tmp_path: Path) -> None:
+    write_sidecar(engine, CARD, HERE | {"version": "0.1"})
+    given = sidecar_path(engine).rename(tmp_path / "given.json")
+    with pytest.raises(EngineMismatch, match=r"was built with TensorRT-RTX 0\.1"):
+        Segmenter.open(engine, card=given)
+    engine.write_bytes(b"stands for an engiNe")
+    with pytest.raises(EngineMismatch, match=r"not the file that given\.json describes"):
+        Segmenter.open(engine, card=given)
 
 
 def test_an_engine_without_a_card_is_refused(engine: Path) -> None:
@@ -125,6 +188,7 @@ def test_out_of_memory_says_how_much_was_asked_for(monkeypatch: pytest.MonkeyPat
     codes = cuda.cudart.cudaError_t
     fake = SimpleNamespace(
         cudaError_t=codes,
+        cudaGetLastError=lambda: (codes.cudaErrorMemoryAllocation,),
         cudaMalloc=lambda _: (codes.cudaErrorMemoryAllocation, None),
         cudaMemGetInfo=lambda: (codes.cudaSuccess, 100 * 2**20, 8192 * 2**20),
     )

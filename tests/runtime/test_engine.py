@@ -1,111 +1,440 @@
-"""Engine: what it does with every answer of TensorRT, and on a GPU that its masks are right."""
+"""Engine on the strict GPU, in every release of TensorRT: the order of its calls, and its masks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from fake_tensorrt import CUDA, FakeBuffer, fake_tensorrt
 from numpy.typing import NDArray
-from tiny_models import CARD, brightest_channel, write_model
+from strict_gpu import Gpu
+from strict_tensorrt import EngineFile, StrictTensorRT
+from tiny_models import CARD, brightest_channel
 
-import runtime
 from runtime import Segmenter, tensorrt_api
-from runtime.card import sidecar_path, write_sidecar
+from runtime.card import write_sidecar
 from runtime.engine import Engine
 from runtime.errors import DeployError, DeviceError, InputError
+from runtime.loaded_engine import EngineOptions
 
+Opener = Callable[..., tuple[Engine, StrictTensorRT]]
 Frame = NDArray[np.uint8]
-FREE = (-1, -1, -1, 3)
-LARGEST = (4, 400, 1300, 3)
+
+SMALL = (1, 6, 8, 3)
+FIXED = EngineFile(SMALL)
+FREE = EngineFile((-1, -1, -1, 3), (((1, 4, 4, 3), (4, 12, 16, 3)),))
+TWO_PROFILES = EngineFile(
+    (-1, -1, -1, 3), (((1, 4, 4, 3), (1, 32, 32, 3)), ((1, 4, 4, 3), (4, 12, 16, 3)))
+)
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Engine]:
-    """Opens an engine on the fake GPU."""
-    monkeypatch.setattr(runtime, "cuda", CUDA, raising=False)
-    path = tmp_path / "street.fp16.trt.engine"
-    path.write_bytes(b"stands for an engine")
-
-    def open_engine(
-        shape: Sequence[int], largest: Sequence[int] | None = None, failing: str = ""
-    ) -> Engine:
-        return Engine(path, CARD, fake_tensorrt(shape, largest, failing))
-
-    return open_engine
+def latest(shared: Path) -> Path:
+    return shared / "reference/tensorrt-api/11.4.0.106.json"
 
 
-def test_frames_of_changing_shape_give_their_masks(
-    opened: Callable[..., Engine], street: Frame, camvid: list[Frame]
+@pytest.fixture
+def rtx(shared: Path) -> Path:
+    return shared / "reference/tensorrt-api/rtx-1.7.1.116.json"
+
+
+def frames(*shape: int, seed: int = 0) -> Frame:
+    """Noise, so that every wrong byte shows."""
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def expected(batch: Frame) -> Frame:
+    return np.stack([brightest_channel(frame) for frame in batch])
+
+
+def test_every_release_gives_the_right_masks_of_changing_shapes(
+    strict_engine: Opener, release: Path
 ) -> None:
-    with opened(FREE, LARGEST) as engine:
+    engine, _ = strict_engine(release, FREE)
+    with engine:
         assert engine.input_shape == (None, None, None, 3)
         assert engine.batch_limits == (1, 4)
-        assert engine.description == "TensorRT 11.4.0, Fake GPU"
-        for batch in (np.stack(camvid[:4]), street[None], np.stack(camvid[:2])):
-            expected = [brightest_channel(frame) for frame in batch]
-            np.testing.assert_array_equal(engine(batch), expected)
+        assert engine.description.endswith("Strict GPU")
+        for seed, shape in enumerate([SMALL, SMALL, SMALL, (4, 12, 16, 3), SMALL, (2, 5, 5, 3)]):
+            batch = frames(*shape, seed=seed)
+            np.testing.assert_array_equal(engine(batch), expected(batch))
 
 
-def test_a_segmenter_runs_on_an_engine(opened: Callable[..., Engine], camvid: list[Frame]) -> None:
-    with Segmenter(opened((2, 360, 480, 3))) as segmenter:
-        masks = segmenter.segment_batch(camvid[:3])
-        for frame, mask in zip(camvid, [*masks, *segmenter.stream(camvid[3:])], strict=True):
-            np.testing.assert_array_equal(mask, brightest_channel(frame))
-
-
-def test_a_result_is_no_view_of_the_engines_memory(
-    opened: Callable[..., Engine], camvid: list[Frame]
+def test_the_calls_of_one_frame_stand_in_this_order(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
 ) -> None:
-    with opened((1, 360, 480, 3)) as engine:
-        first = engine(camvid[0][None])
+    engine, _ = strict_engine(latest, FIXED)
+    with engine:
+        engine(frames(*SMALL))
+        engine(frames(*SMALL))
+        strict_gpu.calls.clear()
+        engine(frames(*SMALL))
+        assert strict_gpu.calls == [
+            "cuCtxPushCurrent",
+            "cudaMemcpyAsync",
+            "cudaStreamWaitEvent",
+            "cudaGraphLaunch",
+            "cudaEventRecord",
+            "cudaMemcpyAsync",
+            "cudaStreamSynchronize",
+            "cuCtxPopCurrent",
+        ]
+
+
+def test_a_shape_is_run_once_then_captured_then_launched(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
+) -> None:
+    engine, _ = strict_engine(latest, FREE)
+    with engine:
+        for seed in range(5):
+            batch = frames(*SMALL, seed=seed)
+            np.testing.assert_array_equal(engine(batch), expected(batch))
+        assert strict_gpu.launched == 4
+        assert strict_gpu.calls.count("cudaGraphInstantiate") == 1
+        assert strict_gpu.calls.count("execute_async_v3") == 2
+        for seed in range(3):
+            batch = frames(2, 5, 5, 3, seed=seed)
+            np.testing.assert_array_equal(engine(batch), expected(batch))
+        assert strict_gpu.calls.count("cudaGraphInstantiate") == 2
+
+
+def test_alternating_shapes_are_never_captured(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
+) -> None:
+    engine, _ = strict_engine(latest, FREE)
+    with engine:
+        for seed in range(3):
+            for shape in (SMALL, (2, 5, 5, 3)):
+                engine(frames(*shape, seed=seed))
+        assert strict_gpu.launched == 0
+
+
+def test_without_a_graph_every_frame_is_enqueued(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
+) -> None:
+    engine, _ = strict_engine(latest, FIXED, EngineOptions(cuda_graph=False))
+    with engine:
+        for seed in range(3):
+            batch = frames(*SMALL, seed=seed)
+            np.testing.assert_array_equal(engine(batch), expected(batch))
+        assert "cudaStreamBeginCapture" not in strict_gpu.calls
+
+
+def test_a_capture_that_fails_is_noted_and_never_launched(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
+) -> None:
+    engine, _ = strict_engine(latest, FIXED)
+    strict_gpu.failing["cudaGraphInstantiate"] = 0
+    with engine:
+        for seed in range(3):
+            batch = frames(*SMALL, seed=seed)
+            np.testing.assert_array_equal(engine(batch), expected(batch))
+        assert strict_gpu.launched == 0
+        assert len(engine.notes) == 1
+        assert "runs without a CUDA graph: cudaGraphInstantiate failed" in engine.notes[0]
+
+
+def test_a_graph_that_is_demanded_and_fails_is_an_error(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
+) -> None:
+    engine, _ = strict_engine(latest, FIXED, EngineOptions(cuda_graph=True))
+    strict_gpu.failing["cudaGraphInstantiate"] = 0
+    with engine:
+        engine(frames(*SMALL))
+        with pytest.raises(DeviceError, match=r"cudaGraphInstantiate failed.*cuda_graph=False"):
+            engine(frames(*SMALL))
+
+
+def test_the_tightest_profile_is_chosen(strict_engine: Opener, release: Path) -> None:
+    engine, _ = strict_engine(release, TWO_PROFILES)
+    with engine:
+        assert engine.batch_limits == (1, 4)
+        for shape in (SMALL, (1, 32, 32, 3), (4, 12, 16, 3), SMALL):
+            batch = frames(*shape)
+            np.testing.assert_array_equal(engine(batch), expected(batch))
+        with pytest.raises(InputError, match=r"was built for .*, or \(1, 4, 4, 3\) to"):
+            engine(frames(2, 32, 32, 3))
+
+
+def test_logits_come_as_floats(strict_engine: Opener, latest: Path) -> None:
+    engine, _ = strict_engine(latest, EngineFile(SMALL, output="logits"))
+    with engine:
+        assert engine.output_kind == "logits"
+        batch = frames(*SMALL)
+        result = engine(batch)
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result, batch.transpose(0, 3, 1, 2))
+
+
+def test_a_result_is_no_view_of_the_engines_memory(strict_engine: Opener, latest: Path) -> None:
+    engine, _ = strict_engine(latest, FIXED)
+    with engine:
+        first = engine(frames(*SMALL))
         before = first.copy()
-        engine(camvid[1][None])
+        engine(frames(*SMALL, seed=1))
         np.testing.assert_array_equal(first, before)
-        out = np.empty((1, 360, 480), np.uint8)
-        assert engine(camvid[0][None], out=out) is out
+        out = np.empty(SMALL[:3], np.uint8)
+        assert engine(frames(*SMALL), out=out) is out
         np.testing.assert_array_equal(out, before)
+        with pytest.raises(InputError, match="out= is"):
+            engine(frames(*SMALL), out=np.empty((2, 2), np.uint8))
+        np.testing.assert_array_equal(engine(frames(*SMALL)), before)
 
 
-def test_a_shape_outside_the_profile_is_refused(
-    opened: Callable[..., Engine], street: Frame
+def test_several_batches_under_way_do_not_disturb_each_other(
+    strict_engine: Opener, release: Path
 ) -> None:
-    with opened(FREE, (1, 360, 480, 3)) as engine, pytest.raises(InputError, match="was built for"):
-        engine(street[None])
+    engine, _ = strict_engine(release, FIXED)
+    with engine:
+        for _ in range(3):
+            batches = [frames(*SMALL, seed=seed) for seed in range(4)]
+            jobs = []
+            for batch in batches:
+                jobs.append(engine.submit(batch))
+                batch += 1  # it was copied: what becomes of it is the caller's affair
+            for batch, job in zip(batches, jobs, strict=True):
+                np.testing.assert_array_equal(job.result(), expected(batch - np.uint8(1)))
+
+
+def test_a_result_is_taken_once(strict_engine: Opener, latest: Path) -> None:
+    engine, _ = strict_engine(latest, FIXED)
+    with engine:
+        job = engine.submit(frames(*SMALL))
+        job.result()
+        with pytest.raises(DeployError, match="already taken"):
+            job.result()
+
+
+def test_threads_compute_at_the_same_time(strict_engine: Opener, latest: Path) -> None:
+    engine, _ = strict_engine(latest, FREE)
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        shape = SMALL if seed % 2 else (2, 5, 5, 3)
+        for step in range(20):
+            batch = frames(*shape, seed=100 * seed + step)
+            if not np.array_equal(engine(batch), expected(batch)):
+                wrong.append(seed)
+
+    with engine:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_without_turns_shared_scratch_memory_would_give_wrong_masks(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime import cuda
+
+    if strict_gpu.seed is None:
+        pytest.skip("the late schedule runs one stream after the other")
+    monkeypatch.setattr(cuda.Stream, "wait", lambda *_: None)
+    engine, _ = strict_engine(latest, FIXED)
+    with engine:
+        wrong = 0
+        for step in range(30):
+            batches = [frames(*SMALL, seed=4 * step + lane) for lane in range(4)]
+            jobs = [engine.submit(batch) for batch in batches]
+            pairs = zip(batches, jobs, strict=True)
+            wrong += sum(not np.array_equal(job.result(), expected(batch)) for batch, job in pairs)
+    assert wrong > 0
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_mapped_memory_needs_no_copies(
+    strict_engine: Opener, strict_gpu: Gpu, release: Path, integrated: bool
+) -> None:
+    strict_gpu.integrated = integrated  # a Jetson takes it by default
+    options = EngineOptions() if integrated else EngineOptions(mapped_memory=True)
+    engine, _ = strict_engine(release, FREE, options)
+    with engine:
+        for seed, shape in enumerate([SMALL, SMALL, SMALL, (2, 5, 5, 3)]):
+            batch = frames(*shape, seed=seed)
+            np.testing.assert_array_equal(engine(batch), expected(batch))
+    assert "cudaMemcpyAsync" not in strict_gpu.calls
 
 
 @pytest.mark.parametrize("call", ["deserialize_cuda_engine", "create_execution_context"])
-def test_an_engine_that_cannot_be_loaded_says_why(opened: Callable[..., Engine], call: str) -> None:
+def test_an_engine_that_cannot_be_loaded_says_why(
+    strict_engine: Opener, latest: Path, call: str
+) -> None:
+    file = EngineFile(SMALL, failing=frozenset({call}))
     with pytest.raises(DeviceError, match=r"TensorRT cannot load .* refinenet build") as caught:
-        opened((1, 360, 480, 3), failing=call)
+        strict_engine(latest, file)
     assert "\n" not in str(caught.value)
-    assert FakeBuffer.alive == 0
 
 
 @pytest.mark.parametrize("call", ["set_input_shape", "set_tensor_address", "execute_async_v3"])
-def test_a_false_from_tensorrt_is_an_error_and_frees_everything(
-    opened: Callable[..., Engine], camvid: list[Frame], call: str
-) -> None:
+def test_a_false_from_tensorrt_is_an_error(strict_engine: Opener, latest: Path, call: str) -> None:
+    file = EngineFile(SMALL, failing=frozenset({call}))
     with (
         pytest.raises(DeviceError, match=f"{call} failed"),
-        opened((1, 360, 480, 3), failing=call) as engine,
+        strict_engine(latest, file)[0] as engine,
     ):
-        engine(camvid[0][None])
-    assert FakeBuffer.alive == 0
+        engine(frames(*SMALL))
+
+
+@pytest.mark.parametrize(
+    "call", ["cudaStreamCreateWithFlags", "cudaMalloc", "cudaHostAlloc", "cudaEventCreateWithFlags"]
+)
+def test_a_call_that_fails_while_opening_leaves_nothing_behind(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path, call: str
+) -> None:
+    strict_gpu.failing[call] = 0
+    with pytest.raises(DeviceError, match=call):
+        strict_engine(latest, FIXED)
+
+
+def test_a_frame_that_fails_does_not_harm_the_next(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
+) -> None:
+    engine, _ = strict_engine(latest, FIXED)
+    with engine:
+        for seed in range(3):
+            engine(frames(*SMALL, seed=seed))
+        strict_gpu.failing["cudaGraphLaunch"] = 0
+        with pytest.raises(DeviceError, match="cudaGraphLaunch failed"):
+            engine(frames(*SMALL))
+        del strict_gpu.failing["cudaGraphLaunch"]
+        batch = frames(*SMALL, seed=9)
+        np.testing.assert_array_equal(engine(batch), expected(batch))
+
+
+def test_no_room_for_another_lane_says_so_and_the_engine_lives_on(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
+) -> None:
+    engine, _ = strict_engine(latest, FIXED)
+    with engine:
+        job = engine.submit(frames(*SMALL))
+        strict_gpu.free_bytes = 10
+        with pytest.raises(DeviceError, match="found no room"):
+            engine.submit(frames(*SMALL))
+        np.testing.assert_array_equal(job.result(), expected(frames(*SMALL)))
+        engine(frames(*SMALL))
 
 
 def test_closing_twice_is_fine_and_using_it_afterwards_is_not(
-    opened: Callable[..., Engine], street: Frame
+    strict_engine: Opener, latest: Path
 ) -> None:
-    engine = opened((1, 370, 1226, 3))
-    assert FakeBuffer.alive == 4
+    engine, _ = strict_engine(latest, FIXED)
+    job = engine.submit(frames(*SMALL))
     engine.close()
     engine.close()
-    assert FakeBuffer.alive == 0
     with pytest.raises(DeployError, match="was closed"):
-        engine(street[None])
+        engine(frames(*SMALL))
+    with pytest.raises(DeployError, match="was closed"):
+        job.result()
+
+
+def test_a_shape_outside_the_profile_is_refused(strict_engine: Opener, latest: Path) -> None:
+    engine, _ = strict_engine(latest, FREE)
+    with engine, pytest.raises(InputError, match="was built for"):
+        engine(frames(5, 6, 8, 3))
+
+
+def test_a_thread_that_was_in_another_context_is_so_afterwards(
+    strict_engine: Opener, strict_gpu: Gpu, latest: Path
+) -> None:
+    strict_gpu.current.append("application")
+    engine, _ = strict_engine(latest, FIXED)
+    with engine:
+        engine(frames(*SMALL))
+        assert strict_gpu.current == ["application"]
+    assert strict_gpu.current.pop() == "application"
+
+
+def test_rtx_captures_and_specializes_as_told(strict_engine: Opener, rtx: Path) -> None:
+    for options, graphs, specialization in (
+        (EngineOptions(), "WHOLE_GRAPH_CAPTURE", "LAZY"),
+        (EngineOptions(cuda_graph=False, kernel_specialization="eager"), "DISABLED", "EAGER"),
+    ):
+        engine, strict = strict_engine(rtx, FREE, options)
+        with engine:
+            config: Any = strict.config
+            assert config.cuda_graph_strategy.name == graphs
+            assert config.dynamic_shapes_kernel_specialization_strategy.name == specialization
+            assert config.strategy == "USER_MANAGED"
+
+
+def test_an_unknown_specialization_is_refused() -> None:
+    with pytest.raises(InputError, match="expected one of lazy, eager, none"):
+        EngineOptions(kernel_specialization="quick")
+
+
+def test_rtx_keeps_its_kernels_beside_the_engine(
+    strict_engine: Opener, rtx: Path, tmp_path: Path
+) -> None:
+    for run in range(2):
+        engine, strict = strict_engine(rtx, FIXED)
+        with engine:
+            config: Any = strict.config
+            assert bool(config.cache._simulation.known) is (run == 1)
+            engine(frames(*SMALL))
+            assert engine.notes == ()
+    assert (tmp_path / "street.fp16.engine.kernels").exists()
+
+
+def test_without_a_runtime_cache_nothing_is_written(
+    strict_engine: Opener, rtx: Path, tmp_path: Path
+) -> None:
+    engine, _ = strict_engine(rtx, FIXED, EngineOptions(runtime_cache=False))
+    with engine:
+        engine(frames(*SMALL))
+    assert not (tmp_path / "street.fp16.engine.kernels").exists()
+
+
+def test_a_version_compatible_engine_may_run_its_own_code(
+    strict_gpu: Gpu, latest: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "street.engine"
+    path.write_bytes(b"stands for an engine")
+    strict = StrictTensorRT(latest, strict_gpu, FIXED)
+    strict.needs_host_code = True
+    with pytest.raises(DeviceError, match="host code is not allowed"):
+        Engine(path, CARD, strict.trt)
+    with Engine(path, CARD, strict.trt, EngineOptions(version_compatible=True)) as engine:
+        engine(frames(*SMALL))
+
+
+def test_an_engine_that_says_so_in_its_sidecar_runs_its_own_code(
+    strict_gpu: Gpu, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = StrictTensorRT(shared / "reference/tensorrt-api/10.3.0.json", strict_gpu, FIXED)
+    strict.needs_host_code = True
+    monkeypatch.setattr(tensorrt_api, "is_installed", lambda name: name == "tensorrt")
+    monkeypatch.setattr(tensorrt_api, "load", lambda _: strict.trt)
+    path = tmp_path / "street.trt.engine"
+    path.write_bytes(b"stands for an engine")
+    build = {"package": "tensorrt", "version": "10.3.0", "compute_capabilities": ["sm_86"]}
+    write_sidecar(path, CARD, build)
+    with pytest.raises(DeviceError, match="host code is not allowed"):
+        Engine.open(path)
+    write_sidecar(path, CARD, build | {"version_compatible": True})
+    with Segmenter.open(path) as segmenter:
+        frame = frames(6, 8, 3)
+        np.testing.assert_array_equal(segmenter(frame), brightest_channel(frame))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_a_batch_is_cut_and_filled_to_fit_the_engine(
+    strict_engine: Opener, latest: Path, batch: int
+) -> None:
+    engine, _ = strict_engine(latest, EngineFile((batch, 6, 8, 3)))
+    with Segmenter(engine) as segmenter:
+        given = list(frames(5, 6, 8, 3))
+        for masks in (segmenter.segment_batch(given), segmenter.stream(given)):
+            for mask, frame in zip(masks, given, strict=True):
+                np.testing.assert_array_equal(mask, brightest_channel(frame))
+        out = np.empty((6, 8), np.uint8)
+        assert segmenter(given[0], out=out) is out
+        np.testing.assert_array_equal(out, brightest_channel(given[0]))
 
 
 def test_an_engine_takes_no_provider(tmp_path: Path) -> None:
@@ -113,58 +442,3 @@ def test_an_engine_takes_no_provider(tmp_path: Path) -> None:
     path.write_bytes(b"stands for an engine")
     with pytest.raises(InputError, match=r"provider and threads are for \.onnx"):
         Segmenter.open(path, provider="cuda")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("runtime_name", ["rtx", "tensorrt"])
-def test_an_engine_on_a_gpu_sees_what_onnx_runtime_sees(
-    tmp_path: Path, camvid: list[Frame], runtime_name: str
-) -> None:
-    if not tensorrt_api.gpu_present():
-        pytest.skip("no GPU")
-    if not tensorrt_api.is_installed(runtime_name):
-        pytest.skip(f"{runtime_name} is not installed")
-    onnx_file = write_model(tmp_path / "toy.fp32.onnx", (1, 360, 480, 3))
-    path = built(onnx_file, runtime_name)
-    with Segmenter.open(path) as on_gpu, Segmenter.open(onnx_file) as on_cpu:
-        for frame, mask in zip(camvid, on_gpu.stream(camvid), strict=True):
-            np.testing.assert_array_equal(mask, on_cpu(frame))
-
-
-def test_an_engine_built_here_is_not_called_invalid_without_a_gpu(tmp_path: Path) -> None:
-    if tensorrt_api.gpu_present() or not tensorrt_api.is_installed("rtx"):
-        pytest.skip("needs TensorRT-RTX, and a machine without a GPU")
-    path = built(write_model(tmp_path / "toy.fp32.onnx", (1, 64, 64, 3)), "rtx")
-    with pytest.raises(DeviceError, match=r"no GPU that can run .* nor tell whether it is valid"):
-        Segmenter.open(path)
-    card = tmp_path / "card.json"
-    sidecar_path(path).rename(card)
-    with pytest.raises(DeviceError, match=r"no GPU that can run .* nor tell whether it is valid"):
-        Segmenter.open(path, card=card)
-
-
-def built(onnx_file: Path, runtime_name: str) -> Path:
-    """An engine of the tiny model, built with TensorRT's own calls."""
-    trt = tensorrt_api.load(runtime_name)
-    logger = tensorrt_api.make_logger(trt)
-    builder = trt.module.Builder(logger)
-    strongly_typed = 1 << int(trt.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(strongly_typed)
-    parser = trt.module.OnnxParser(network, logger)
-    assert parser.parse(onnx_file.read_bytes()), logger.errors
-    plan = builder.build_serialized_network(network, builder.create_builder_config())
-    assert plan is not None, logger.errors
-    path = onnx_file.with_name("toy.fp32.rtx.engine")
-    path.write_bytes(plan)
-    capabilities: list[str] = []
-    if tensorrt_api.gpu_present():
-        from runtime.cuda import current_device
-
-        capabilities = [current_device().compute_capability]
-    build = {
-        "package": runtime_name,
-        "version": trt.version,
-        "compute_capabilities": capabilities,
-    }
-    write_sidecar(path, CARD, build)
-    return path

@@ -14,6 +14,8 @@ from runtime.card import CARD_KEY, parse_card
 from runtime.errors import CardError
 from runtime.metadata import embedded_metadata
 
+ONE_FLOAT = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
 
 def write_safetensors(path: Path, header: Any, data: bytes = b"") -> Path:
     text = json.dumps(header).encode()
@@ -26,7 +28,7 @@ def test_an_onnx_file_holds_its_card(model: Path) -> None:
 
 
 def test_a_safetensors_file_holds_its_metadata(tmp_path: Path) -> None:
-    header = {"__metadata__": {"card": "{}"}, "weight": {"data_offsets": [0, 4]}}
+    header = {"__metadata__": {"card": "{}"}, "weight": ONE_FLOAT}
     path = write_safetensors(tmp_path / "w.safetensors", header, b"1234")
     assert embedded_metadata(path) == {"card": "{}"}
 
@@ -55,14 +57,23 @@ def test_an_onnx_file_cut_anywhere_never_passes_for_whole(model: Path) -> None:
         5,
         {"weight": 1},
         {"weight": {}},
-        {"weight": {"data_offsets": [0]}},
-        {"weight": {"data_offsets": [0, "x"]}},
-        {"weight": {"data_offsets": [0, 8]}},
+        {"weight": ONE_FLOAT | {"data_offsets": [0]}},
+        {"weight": ONE_FLOAT | {"data_offsets": [0, "x"]}},
+        {"weight": ONE_FLOAT | {"data_offsets": [0, 8]}},
         {"__metadata__": [1]},
         {"__metadata__": None},
     ],
 )
 def test_a_malformed_safetensors_header_is_refused(tmp_path: Path, header: Any) -> None:
     path = write_safetensors(tmp_path / "w.safetensors", header)
+    with pytest.raises(CardError, match="not a whole safetensors file"):
+        embedded_metadata(path)
+
+
+@pytest.mark.parametrize("entry", [{"shape": [10**12]}, {"dtype": "F64"}, {"dtype": "F31"}])
+def test_a_tensor_that_contradicts_its_place_is_refused(
+    tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    path = write_safetensors(tmp_path / "w.safetensors", {"a": ONE_FLOAT | entry}, b"1234")
     with pytest.raises(CardError, match="not a whole safetensors file"):
         embedded_metadata(path)

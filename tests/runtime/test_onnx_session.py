@@ -9,15 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from tiny_models import brightest_channel, write_model
 
-from runtime.errors import DeployError, InputError
-from runtime.onnx_session import OnnxSession
+from runtime.errors import DeployError, DeviceError, InputError
+from runtime.onnx_session import OnnxSession, compiled_providers
+from runtime.tensorrt_api import gpu_present
 
 Frame = NDArray[np.uint8]
 
 
-@pytest.mark.parametrize("fused_int8", [True, False])
-def test_a_batch_gives_its_masks(model: Path, camvid: list[Frame], fused_int8: bool) -> None:
-    with OnnxSession.open(model, threads=1, fused_int8=fused_int8) as session:
+def test_a_batch_gives_its_masks(model: Path, camvid: list[Frame]) -> None:
+    with OnnxSession.open(model, threads=1) as session:
         assert session.output_kind == "mask"
         assert session.input_shape == (None, None, None, 3)
         masks = session(np.stack(camvid))
@@ -40,6 +40,58 @@ def test_out_is_written_into(model: Path, street: Frame) -> None:
         np.testing.assert_array_equal(out[0], brightest_channel(street))
         with pytest.raises(InputError, match="out= is"):
             session(street[None], out=out[0])
+
+
+def test_out_may_be_a_view_with_strides(model: Path, street: Frame) -> None:
+    wide = np.zeros((1, *street.shape[:2], 2), np.uint8)
+    with OnnxSession.open(model) as session:
+        session(street[None, :, ::-1], out=wide[..., 0])
+    np.testing.assert_array_equal(wide[0, ..., 0], brightest_channel(street[:, ::-1]))
+    assert not wide[..., 1].any()
+
+
+def test_logits_go_into_out_too(tmp_path: Path, street: Frame) -> None:
+    path = write_model(tmp_path / "logits.onnx", output_kind="logits")
+    out = np.empty((1, 3, *street.shape[:2]), np.float32)
+    with OnnxSession.open(path) as session:
+        assert session(street[None], out=out) is out
+    np.testing.assert_array_equal(out, street.transpose(2, 0, 1)[None])
+
+
+@pytest.mark.parametrize(
+    ("provider", "package"), [("cuda", "onnxruntime-gpu"), ("tensorrt", "onnxruntime-gpu")]
+)
+def test_a_provider_that_cannot_start_says_what_is_missing(
+    model: Path, provider: str, package: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if gpu_present() or provider not in compiled_providers():
+        pytest.skip("a GPU, or an onnxruntime that has no such provider")
+    with pytest.raises(DeviceError, match="could not start on this machine: ") as caught:
+        OnnxSession.open(model, provider)
+    assert f"pip install '{package}" in str(caught.value) or "no GPU" in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_provider_that_was_not_compiled_in_says_which_package_has_it(model: Path) -> None:
+    if "rtx" in compiled_providers():
+        pytest.skip("this onnxruntime has the TensorRT-RTX provider")
+    with pytest.raises(DeviceError, match="then pip install onnxruntime-trt-rtx"):
+        OnnxSession.open(model, "rtx")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "rtx"])
+def test_a_gpu_provider_gives_the_same_masks(
+    model: Path, camvid: list[Frame], provider: str
+) -> None:
+    if not gpu_present() or provider not in compiled_providers():
+        pytest.skip("no GPU, or an onnxruntime without this provider")
+    out = np.empty((len(camvid), 360, 480), np.uint8)
+    with OnnxSession.open(model, provider) as session:
+        masks = session(np.stack(camvid))
+        session(np.stack(camvid), out=out)
+    np.testing.assert_array_equal(masks, [brightest_channel(frame) for frame in camvid])
+    np.testing.assert_array_equal(out, masks)
 
 
 def test_a_shape_that_the_file_does_not_take_is_refused(tmp_path: Path, street: Frame) -> None:

@@ -12,7 +12,15 @@ from PIL import Image
 from tiny_models import CARD
 
 from runtime.errors import InputError
-from runtime.overlay import blend, colour, draw_legend, write_mask, write_picture
+from runtime.overlay import (
+    Look,
+    blend,
+    colour,
+    draw_legend,
+    picture,
+    write_mask,
+    write_picture,
+)
 
 Frame = NDArray[np.uint8]
 
@@ -85,3 +93,28 @@ def test_a_picture_is_written_as_it_is(tmp_path: Path, street: Frame) -> None:
     write_picture(tmp_path / "street.png", street)
     written = np.asarray(Image.open(tmp_path / "street.png"))
     np.testing.assert_array_equal(written[..., ::-1], street)
+
+
+@pytest.mark.parametrize("overlay", [False, True])
+def test_side_by_side_shows_the_frame_beside_its_mask(street: Frame, overlay: bool) -> None:
+    mask = street.argmax(2).astype(np.uint8)
+    look = Look(overlay=overlay, side_by_side=True)
+    shown = picture(street, mask, CARD.classes, CARD.palette, look)
+    draw = blend(street, mask, CARD.palette) if overlay else colour(mask, CARD.palette)
+    np.testing.assert_array_equal(shown, np.hstack((street, draw)))
+
+
+def test_a_legend_leaves_the_frame_beside_it_alone(street: Frame) -> None:
+    mask = street.argmax(2).astype(np.uint8)
+    look = Look(legend=True, side_by_side=True)
+    shown = picture(street, mask, CARD.classes, CARD.palette, look)
+    width = street.shape[1]
+    np.testing.assert_array_equal(shown[:, :width], street)
+    assert (shown[:, width:] != colour(mask, CARD.palette)).any()
+
+
+def test_the_colours_of_a_view_with_strides_are_right(street: Frame) -> None:
+    mask = street.argmax(2).astype(np.uint8)
+    np.testing.assert_array_equal(
+        colour(mask[::2, ::-1], CARD.palette), colour(mask, CARD.palette)[::2, ::-1]
+    )

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mjpeg_server import MjpegServer
 from PIL import Image
 from tiny_models import CARD, brightest_channel, write_model
 
 from refinenet.__main__ import main
 from runtime.card import write_sidecar
 from runtime.frames import read_frame
-from runtime.video import VideoSource
+from runtime.video_source import VideoSource
 
 
 def run(*arguments: object) -> int:
@@ -84,6 +85,46 @@ def test_a_video_gives_a_video(
         assert (source.fps, len(list(source))) == (15.0, 20)
 
 
+def test_a_video_gives_a_folder_of_masks(model: Path, drive: Path, tmp_path: Path) -> None:
+    assert run("segment", drive, "--model", model, "--output", tmp_path / "m", "--frames", 3) == 0
+    masks = sorted((tmp_path / "m").iterdir())
+    assert [path.name for path in masks] == ["000000.png", "000001.png", "000002.png"]
+    with VideoSource(str(drive)) as source, Image.open(masks[0]) as picture:
+        assert picture.mode == "P"
+        expected = brightest_channel(next(iter(source)).frame)
+        np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_side_by_side_is_twice_as_wide(
+    model: Path, drive: Path, photo: Path, tmp_path: Path
+) -> None:
+    video, picture = tmp_path / "out.mp4", tmp_path / "out.png"
+    options = ("--side-by-side", "--legend")
+    common = ("--model", model, *options)
+    assert run("segment", drive, "--output", video, "--frames", 3, *common) == 0
+    assert run("segment", photo, "--output", picture, *common) == 0
+    with VideoSource(str(video)) as source, VideoSource(str(drive)) as original:
+        shown, frame = next(iter(source)).frame, next(iter(original)).frame
+        assert shown.shape == (360, 960, 3)
+        assert np.abs(shown[:, :480].astype(int) - frame).mean() < 8  # as coded
+    np.testing.assert_array_equal(read_frame(picture)[:, :1226], read_frame(photo))
+
+
+def test_a_camera_that_is_lost_leaves_its_video_and_is_exit_2(
+    model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mkv"
+    with MjpegServer([read_frame(photo)] * 5) as camera:
+        options = ("--model", model, "--output", output, "--reconnect", 0)
+        assert run("segment", camera.address, *options) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{output}: ")
+    assert "SourceLost: http://127.0.0.1" in captured.err
+    assert captured.err.count("\n") == 1
+    with VideoSource(str(output)) as source:
+        assert 1 <= len(list(source)) <= 30
+
+
 def test_ctrl_c_leaves_a_playable_video(model: Path, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.avi"
     source = samples / "car-detection.mp4"
@@ -115,7 +156,9 @@ def test_a_video_cut_short_is_said(
     cut = tmp_path / "cut.mp4"
     cut.write_bytes((samples / "car-detection.mp4").read_bytes()[:200_000])
     assert run("segment", cut, "--model", model, "--output", tmp_path / "out.mp4") == 0
-    assert "promises 377 frames" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{tmp_path / 'out.mp4'}: 22 frames")
+    assert "promises 377 frames" in captured.err
 
 
 def test_the_wrong_input_is_one_line_and_exit_2(
@@ -136,6 +179,10 @@ def test_the_wrong_input_is_one_line_and_exit_2(
         ((drive, "--model", model, "--output", out), "expected one of .mp4"),
         ((drive, "--model", model, "--output", drive), "is the input itself"),
         ((clip, "--model", model, "--output", tmp_path / "out.mp4"), "not a video"),
+        ((drive, "--model", model, "--output", tmp_path / "m", "--legend"), "--legend needs"),
+        ((drive, "--model", model, "--output", out.with_suffix(".mp4"), "--reconnect", 5), "live"),
+        ((photo, "--model", model, "--output", out, "--reconnect", 5), "--reconnect is for"),
+        ((drive, "--model", model, "--output", tmp_path / "m", "--reconnect", "-1"), "0 or more"),
         ((photo, "--output", out), "--model"),
     ):
         assert run("segment", *arguments) == 2

@@ -1,44 +1,17 @@
-"""TensorRT is found late, its messages are kept, and only names of every release are used."""
+"""TensorRT is found late, under whichever name it has, and its messages are kept."""
 
 from __future__ import annotations
 
-import json
-import re
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_tensorrt import fake_tensorrt
 
 from runtime import tensorrt_api
 from runtime.errors import DeviceError, InputError, MissingPackage
-from runtime.tensorrt_api import make_logger, reason
-
-SOURCE = Path(tensorrt_api.__file__).with_name("engine.py").read_text(encoding="utf-8")
-USED = {
-    "ICudaEngine": set(re.findall(r"engine\.((?:get|create|num)_\w+)", SOURCE)),
-    "IExecutionContext": set(re.findall(r"_context\.(\w+)", SOURCE)),
-    "Runtime": set(re.findall(r"_runtime\.(\w+)", SOURCE)),
-}
-
-
-def missing_names(api: Path) -> set[str]:
-    """The names that runtime/engine.py uses and this release does not have."""
-    classes = json.loads(api.read_text())["classes"]
-    return {f"{kind}.{name}" for kind, names in USED.items() for name in names - set(classes[kind])}
-
-
-def test_every_release_has_the_names_that_the_engine_uses(shared: Path) -> None:
-    releases = sorted((shared / "reference/tensorrt-api").glob("*.json"))
-    assert len(releases) >= 5
-    assert {path.stem: missing_names(path) for path in releases if missing_names(path)} == {}
-    assert {"execute_async_v3", "set_tensor_address"} <= USED["IExecutionContext"]
-
-
-def test_the_check_sees_a_name_that_is_gone(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(USED, "ICudaEngine", {"device_memory_size"})
-    latest = shared / "reference/tensorrt-api/11.4.0.106.json"
-    assert missing_names(latest) == {"ICudaEngine.device_memory_size"}
+from runtime.tensorrt_api import TensorRT, make_logger, reason
 
 
 def test_an_unknown_runtime_is_refused() -> None:
@@ -63,6 +36,28 @@ def test_a_package_that_cannot_be_loaded_is_a_device_error(
         tensorrt_api.load("tensorrt")
 
 
+@pytest.mark.parametrize("name", ["tensorrt_lean", "tensorrt_dispatch"])
+def test_a_lean_runtime_serves_version_compatible_engines_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    module = ModuleType(name)
+    module.__version__ = "10.16.1.11"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(tensorrt_api, "find_spec", lambda wanted: wanted == name or None)
+    trt = tensorrt_api.load_for_running("tensorrt", version_compatible=True)
+    assert trt == TensorRT("tensorrt", "10.16.1.11", module)
+    with pytest.raises(MissingPackage, match=r"pip install 'refinenet-deploy\[tensorrt\]'"):
+        tensorrt_api.load_for_running("tensorrt", version_compatible=False)
+
+
+def test_without_any_runtime_the_full_package_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tensorrt_api, "find_spec", lambda _: None)
+    with pytest.raises(MissingPackage, match=r"pip install 'refinenet-deploy\[tensorrt\]'"):
+        tensorrt_api.load_for_running("tensorrt", version_compatible=True)
+
+
 def test_rtx_is_the_default_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_api, "is_installed", lambda _: True)
     monkeypatch.setattr(tensorrt_api, "gpu_present", lambda: False)
@@ -72,7 +67,11 @@ def test_rtx_is_the_default_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_logger_keeps_each_warning_and_error_once() -> None:
-    logger: Any = make_logger(fake_tensorrt((1, 2, 2, 3)))
+    class ILogger:
+        Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3, VERBOSE=4)
+
+    module = SimpleNamespace(ILogger=ILogger)
+    logger: Any = make_logger(TensorRT("tensorrt", "11.4.0", module))
     assert reason(logger) == "TensorRT gives no reason"
     for level, message in ((2, "slow"), (2, "slow"), (3, "chatter"), (1, "bad"), (0, "worse\nyet")):
         logger.log(level, message)

@@ -1,0 +1,185 @@
+"""Which scenarios, batches and sizes are measured, and each of them with every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from benchmarks.backends import CUDA, Backend, Streamed
+from benchmarks.entrants import Entrant
+from benchmarks.measurements import MULTI, OFFLINE, SERVER, SINGLE, Measurement, Round
+from benchmarks.reference_workload import ReferenceWorkload
+from benchmarks.rounds import Contestant, Patience, play_in_turns
+from benchmarks.scenarios import (
+    Frames,
+    Query,
+    RateSearch,
+    StopRule,
+    closed_loop,
+    overlapping,
+    poisson_arrivals,
+    queries,
+)
+from runtime.errors import InputError
+
+RATES_TRIED = 8  # by a server: halving as often leaves 1/256 of the range
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One measurement that every backend gets.
+
+    batch: frames in one call. frames_per_query: that one latency stands for.
+    """
+
+    scenario: str
+    batch: int
+    frames_per_query: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Load:
+    """How hard it is asked: of the scenarios that need to be told.
+
+    latency_bound_ms: that the server scenario holds its p99 under.
+    streams: frames in a query of the multi-stream scenario. seed: of the arrivals.
+    """
+
+    latency_bound_ms: float | None = None
+    streams: int = 8
+    seed: int = 0
+
+
+def entries(
+    scenarios: Sequence[str],
+    batches: Sequence[int],
+    sizes: Sequence[tuple[int, int]],
+    load: Load,
+) -> list[Entry]:
+    """Every scenario with the batches that it knows, at every size.
+
+    A single stream and a server take one frame at a time, and need a batch of 1 among the batches.
+
+    Raises InputError where they have none, and for a server without a bound.
+    """
+    alone = {SINGLE, SERVER} & set(scenarios)
+    if alone and 1 not in batches:
+        raise InputError(
+            f"the scenario {sorted(alone)[0]} takes one frame at a time; expected --batch 1 among "
+            "the batches, or --scenario offline"
+        )
+    if SERVER in scenarios and load.latency_bound_ms is None:
+        raise InputError("the scenario server needs a bound; give --latency-bound MILLISECONDS")
+    return [
+        Entry(scenario, batch, _frames_per_query(scenario, batch, load.streams), size)
+        for size in sizes
+        for scenario in scenarios
+        for batch in batches
+        if scenario in (MULTI, OFFLINE) or batch == 1
+    ]
+
+
+def _frames_per_query(scenario: str, batch: int, streams: int) -> int:
+    return {OFFLINE: batch, MULTI: max(streams, batch)}.get(scenario, 1)
+
+
+def measure_entry(
+    entry: Entry,
+    entrants: Sequence[Entrant],
+    frames: Frames,
+    rule: StopRule,
+    patience: Patience,
+    load: Load,
+    workloads: Mapping[str, ReferenceWorkload],
+    after_turn: Callable[[], object],
+) -> None:
+    """Measure the entry with every backend that runs and can; the others get their reason."""
+    asked = queries(entry.scenario, frames, entry.batch, entry.frames_per_query)
+    players: list[tuple[Entrant, Contestant]] = []
+    for entrant in entrants:
+        if entrant.backend is None:
+            continue
+        if reason := _refusal(entrant, entry):
+            entrant.measurements.append(_measurement(entry, (), None, not_run=reason))
+            continue
+        play = _player(entry.scenario, entrant.backend, asked, rule, load)
+        device = entrant.candidate.device
+        players.append((entrant, Contestant(play, workloads.get(device), device == CUDA)))
+    if entry.scenario == SERVER:
+        patience = replace(patience, rounds=RATES_TRIED, stable_within=None)
+    reasons = play_in_turns([player for _, player in players], patience, after_turn)
+    for (entrant, player), reason in zip(players, reasons, strict=True):
+        entrant.error = player.error
+        rounds = tuple(player.rounds)
+        entrant.measurements.append(_measurement(entry, rounds, reason, error=player.error))
+
+
+def _refusal(entrant: Entrant, entry: Entry) -> str | None:
+    if entrant.error is not None:
+        return f"lost before: {entrant.error}"
+    if entrant.candidate.streamed and entry.scenario != OFFLINE:
+        return "its frames overlap, which only offline measures"
+    return entrant.candidate.refusal(entry.batch, entry.size)
+
+
+def _measurement(
+    entry: Entry,
+    rounds: tuple[Round, ...],
+    stopped_by: str | None,
+    error: str | None = None,
+    not_run: str | None = None,
+) -> Measurement:
+    return Measurement(
+        entry.scenario,
+        entry.batch,
+        entry.frames_per_query,
+        *entry.size,
+        rounds,
+        stopped_by,
+        error,
+        not_run,
+    )
+
+
+def _player(
+    scenario: str, backend: Backend, asked: Sequence[Query], rule: StopRule, load: Load
+) -> Callable[[], Round]:
+    if isinstance(backend, Streamed):
+        return partial(overlapping, backend, asked, rule)
+    if scenario != SERVER:
+        return partial(closed_loop, backend, asked, rule)
+    assert load.latency_bound_ms is not None
+    return _Server(backend, asked, rule, load.latency_bound_ms, load.seed)
+
+
+class _Server:
+    """Rounds of arrivals, each at the rate that the ones before it suggest."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        asked: Sequence[Query],
+        rule: StopRule,
+        latency_bound_ms: float,
+        seed: int,
+    ) -> None:
+        self._backend, self._asked, self._rule = backend, asked, rule
+        self._bound_ms = latency_bound_ms
+        self._generator = np.random.default_rng(seed)
+        self._search: RateSearch | None = None
+
+    def __call__(self) -> Round:
+        if self._search is None:
+            alone = closed_loop(self._backend, self._asked, self._rule)
+            # Not even without a pause between the frames does it do more than this.
+            fastest = 1e3 * len(alone.latencies_ms) / alone.wall_ms
+            self._search = RateSearch(0.0, fastest)
+        measured = poisson_arrivals(
+            self._backend, self._asked, self._search.next_rate, self._rule, self._generator
+        )
+        self._search.learn(measured, self._bound_ms)
+        return measured

@@ -1,0 +1,110 @@
+"""A fixed piece of work, timed beside every round, so that records of different times compare.
+
+A machine that is busy, hot or throttled slows the work and the backends alike: what a backend takes
+in units of the work stays. The work must therefore never change; where it does, its description
+must, and `refinenet compare` refuses to mix the two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+# Networks compute, and they stream weights from memory; both slow down on a busy machine, and not
+# alike. The matrices are too large for the caches next to a core, the convolutions are not.
+LAYERS, CHANNELS, SIDE = 2, 32, 64
+MATRICES, ROWS, WIDTH = 2, 16, 2048
+IMAGE = (1, CHANNELS, SIDE, SIDE)
+SEED = 0
+CPU_WORK = (
+    f"{LAYERS} convolutions 3x3, {CHANNELS} channels, {SIDE}x{SIDE}, and {MATRICES} products of "
+    f"{ROWS}x{WIDTH} with {WIDTH}x{WIDTH} matrices, float32, in ONNX Runtime"
+)
+GPU_SIDE, GPU_PRODUCTS = 2048, 8
+GPU_WORK = f"{GPU_PRODUCTS} products of {GPU_SIDE}x{GPU_SIDE} matrices, float16, in PyTorch"
+
+
+class ReferenceWorkload:
+    """The work on one device. A call does it once and returns its milliseconds by the clock, and
+    those that this process computed meanwhile.
+
+    description: the work and the library that does it; the same words mean the same work.
+    """
+
+    def __init__(self, description: str, work: Callable[[], object]) -> None:
+        self.description, self._work = description, work
+        self()  # what is prepared on first use is not the work
+
+    def __call__(self) -> tuple[float, float]:
+        cpu_ns, start_ns = time.process_time_ns(), time.perf_counter_ns()
+        self._work()
+        wall_ns = time.perf_counter_ns() - start_ns
+        return round(wall_ns / 1e6, 3), round((time.process_time_ns() - cpu_ns) / 1e6, 3)
+
+
+def cpu_workload(threads: int | None) -> ReferenceWorkload:
+    """Convolutions and matrix products in ONNX Runtime.
+
+    threads: those of the backends; None leaves it to ONNX Runtime, as with them.
+    """
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    model = _model().SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs = {"conv0": _random(IMAGE), "row0": _random((ROWS, WIDTH))}
+    return ReferenceWorkload(CPU_WORK, lambda: session.run(None, inputs))
+
+
+def gpu_workload() -> ReferenceWorkload | None:
+    """Matrix products in PyTorch on the current GPU; None where PyTorch sees no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    factor = torch.from_numpy(_random((GPU_SIDE, GPU_SIDE))).half().cuda()
+
+    def work() -> None:
+        product = factor
+        for _ in range(GPU_PRODUCTS):
+            product = factor @ product
+        torch.cuda.synchronize()
+
+    return ReferenceWorkload(GPU_WORK, work)
+
+
+def _model() -> Any:
+    convolutions = [
+        helper.make_node("Conv", [f"conv{i}", "kernels"], [f"conv{i + 1}"], pads=(1, 1, 1, 1))
+        for i in range(LAYERS)
+    ]
+    products = [
+        helper.make_node("MatMul", [f"row{i}", f"matrix{i}"], [f"row{i + 1}"])
+        for i in range(MATRICES)
+    ]
+    matrix = _random((WIDTH, WIDTH)) / np.float32(WIDTH**0.5)
+    weights = {
+        "kernels": _random((CHANNELS, CHANNELS, 3, 3)) / np.float32(CHANNELS),
+        **{f"matrix{i}": matrix for i in range(MATRICES)},
+    }
+    graph = helper.make_graph(
+        [*convolutions, *products],
+        "reference workload",
+        [_tensor("conv0", IMAGE), _tensor("row0", (ROWS, WIDTH))],
+        [_tensor(f"conv{LAYERS}", IMAGE), _tensor(f"row{MATRICES}", (ROWS, WIDTH))],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 19)])
+
+
+def _tensor(name: str, shape: tuple[int, ...]) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _random(shape: tuple[int, ...]) -> Any:
+    return np.random.default_rng(SEED).standard_normal(shape, np.float32)

@@ -1,0 +1,110 @@
+"""Rounds in turns, A B C A B C …, so that a drift of the machine meets all backends alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from benchmarks.gpu_state import throttle_reasons
+from benchmarks.measurements import Round
+from benchmarks.reference_workload import ReferenceWorkload
+from benchmarks.statistics import median_interval
+from runtime.errors import DeviceError
+
+WORKLOAD_TIMES = 3  # before a round, and after it
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How many rounds there are.
+
+    rounds: that every backend gets at least.
+    stable_within: no more rounds, once half the 95 % interval of every backend's median is within
+    this share of the median. None: exactly `rounds`.
+    limit_seconds: no further rounds after this time, stable or not.
+    """
+
+    rounds: int = 10
+    stable_within: float | None = 0.02
+    limit_seconds: float = 60.0
+
+
+@dataclass
+class Contestant:
+    """One backend in one scenario.
+
+    play: plays one round. on_gpu: whether the GPU's state matters to it.
+    rounds: those played; error: what ended them early.
+    """
+
+    play: Callable[[], Round]
+    workload: ReferenceWorkload | None
+    on_gpu: bool
+    rounds: list[Round] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def spread(self) -> float:
+        """Half the 95 % interval of the rounds' median latency, over it."""
+        medians = [median(entry.latencies_ms) for entry in self.rounds]
+        return median_interval(medians).relative_width
+
+
+def play_in_turns(
+    contestants: Sequence[Contestant],
+    patience: Patience,
+    after_turn: Callable[[], object] = lambda: None,
+    clock_s: Callable[[], float] = time.monotonic,
+) -> list[str]:
+    """Play rounds until all are stable or the time is over.
+
+    A DeviceError ends the rounds of its backend alone; those before it stay.
+
+    Returns why each contestant's rounds ended: stable, time, rounds or error.
+    """
+    end = clock_s() + patience.limit_seconds
+    turn = 0
+    while turn < patience.rounds or (not _enough(contestants, patience) and clock_s() < end):
+        for contestant in contestants:
+            if contestant.error is None:
+                _play(contestant)
+            after_turn()
+        turn += 1
+    return [_reason(contestant, patience) for contestant in contestants]
+
+
+def _enough(contestants: Sequence[Contestant], patience: Patience) -> bool:
+    return all(_reason(contestant, patience) != "time" for contestant in contestants)
+
+
+def _reason(contestant: Contestant, patience: Patience) -> str:
+    if contestant.error is not None:
+        return "error"
+    if patience.stable_within is None:
+        return "rounds"
+    return "stable" if contestant.spread <= patience.stable_within else "time"
+
+
+def _play(contestant: Contestant) -> None:
+    before = _time_workload(contestant)
+    try:
+        played = contestant.play()
+    except DeviceError as error:
+        contestant.error = str(error)
+        return
+    throttle = throttle_reasons() if contestant.on_gpu else None
+    timed = before + _time_workload(contestant)
+    played = replace(
+        played,
+        workload_ms=tuple(wall for wall, _ in timed),
+        workload_cpu_ms=tuple(cpu for _, cpu in timed),
+        throttle_reasons=throttle,
+    )
+    contestant.rounds.append(played)
+
+
+def _time_workload(contestant: Contestant) -> list[tuple[float, float]]:
+    workload = contestant.workload
+    return [] if workload is None else [workload() for _ in range(WORKLOAD_TIMES)]

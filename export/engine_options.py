@@ -1,0 +1,49 @@
+"""What can be asked of an engine build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+Shape = tuple[int, int, int]  # (batch, height, width)
+
+HARDWARE = ("none", "ampere_plus", "same_compute_capability")
+WEIGHTS = ("embedded", "refittable", "stripped")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The shapes that a dynamic engine takes, and the one it is tuned for, each (N, H, W)."""
+
+    smallest: Shape = (1, 64, 64)
+    tuned: Shape = (1, 480, 640)
+    largest: Shape = (1, 1080, 1920)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """runtime: rtx or tensorrt; None for tensorrt where it and a GPU are, else rtx.
+    targets: the GPUs to build for, such as sm_86, or current alone (rtx only); none for RTX's
+    default, one engine for all from sm_80 on.
+    optimization_level: 0 to 5; TensorRT's default is 3, 5 for releases.
+    profile: for ONNX files with free dimensions; others carry their shape.
+    further_profiles: narrow ones beside it, each tuned for shapes of its own.
+    version_compatible: let later TensorRT releases run the engine too (tensorrt only).
+    hardware: the GPUs besides the one it is built on that may run it (tensorrt only): none,
+    ampere_plus, or same_compute_capability.
+    weights: embedded; refittable, so that others of the same shapes can take their place; or
+    stripped, left out of the file until `refit` fills them in on the target.
+    tf32: let FP32 convolutions round their inputs to TF32.
+    timing_cache: a folder to keep measured kernel times in (tensorrt only)."""
+
+    runtime: str | None = None
+    targets: tuple[str, ...] = ()
+    optimization_level: int = 3
+    profile: Profile = Profile()
+    further_profiles: tuple[Profile, ...] = ()
+    version_compatible: bool = False
+    hardware: str = "none"
+    weights: str = "embedded"
+    tf32: bool = False
+    timing_cache: Path | None = None
+    quiet: bool = False

@@ -1,0 +1,109 @@
+"""Frames to masks with several frames under way, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from runtime.frames import Mask
+from runtime.overlap import Ahead
+
+Finish = Callable[[], Mask]
+Start = Callable[[Any], Finish]
+
+
+def nothing() -> None:
+    """Where there is nothing to end."""
+
+
+class MaskStream(Iterator[Mask]):
+    """The masks of a stream. Whoever stops before its end calls close(), or leaves a with block.
+
+    dropped: how many frames were passed over for newer ones; 0 unless only the latest count.
+    """
+
+    def __init__(
+        self,
+        frames: Iterable[Any],
+        start: Start,
+        depth: int,
+        *,
+        latest: bool,
+        ended: Callable[[], None] = nothing,
+    ) -> None:
+        """start: puts a frame under way and returns what waits for its mask.
+
+        depth: how many frames are under way at most. latest: read `frames` in a thread of its own,
+        keep only the newest frame, and have one under way, so that a mask is never of an old frame.
+        ended: called after the last mask, or when the stream is closed before it.
+        """
+        self._newest = Ahead(frames, 1, newest=True) if latest else None
+        source = iter(frames) if self._newest is None else self._newest
+        self._masks = in_order(source, start, 1 if latest else depth, self._end)
+        self._ended = ended
+
+    @property
+    def dropped(self) -> int:
+        return 0 if self._newest is None else self._newest.dropped
+
+    def __next__(self) -> Mask:
+        return next(self._masks)
+
+    def close(self) -> None:
+        """Forget the masks of the frames under way, once they are done; again, it does nothing.
+
+        Where only the latest count, it also waits for the frame that is being read.
+        """
+        self._masks.close()
+        if self._newest is not None:  # it reads even before the first mask is asked for
+            self._newest.close()
+
+    def _end(self) -> None:
+        self._ended()
+        if self._newest is not None:
+            self._newest.close()
+
+    def __enter__(self) -> MaskStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def in_order(
+    frames: Iterator[Any], start: Start, depth: int, ended: Callable[[], None]
+) -> Generator[Mask, None, None]:
+    """Start frames until `depth` are under way, and from then on one for each mask taken.
+
+    An error of `frames`, or of starting one, arrives after the masks of the frames before it.
+    """
+    under_way: deque[Finish] = deque()
+    failure: Exception | None = None
+    try:
+        while True:
+            try:
+                under_way.append(start(next(frames)))
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            if len(under_way) == depth:
+                yield under_way.popleft()()
+        while under_way:
+            yield under_way.popleft()()
+    finally:
+        for finish in under_way:
+            with suppress(Exception):  # the consumer has gone, or has an earlier error to see
+                finish()
+        ended()
+    if failure is not None:
+        raise failure

@@ -1,0 +1,69 @@
+"""What runs a mask file: TensorRT an engine, ONNX Runtime an ONNX file, both with one face."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from runtime.card import Card
+from runtime.engine import Engine
+from runtime.errors import CardError, InputError
+from runtime.frames import Frame
+from runtime.loaded_engine import EngineOptions
+
+
+class Session(Protocol):
+    """What Engine and OnnxSession have in common."""
+
+    card: Card
+    input_shape: tuple[int | None, ...]
+    output_kind: str
+    batch_limits: tuple[int, int]
+    description: str
+
+    def __call__(self, frames: Frame, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
+
+    def close(self) -> None: ...
+
+
+def open_session(
+    path: Path,
+    provider: str | None,
+    card: str | Path | None,
+    threads: int | None,
+    options: EngineOptions | None,
+) -> Session:
+    """By the file's ending; raises InputError for any other, and what the session's open raises."""
+    if path.suffix == ".onnx":
+        if options is not None:
+            raise InputError(f"{path.name} is no engine; options are for .engine files")
+        from runtime.onnx_session import OnnxSession  # ONNX Runtime is needed for it alone
+
+        return OnnxSession.open(path, provider or "cpu", threads, card=card)
+    if path.suffix == ".engine":
+        if provider is not None or threads is not None:
+            raise InputError(f"{path.name} is an engine; provider and threads are for .onnx files")
+        return Engine.open(path, card=card, options=options)
+    raise InputError(f"{path} ends in '{path.suffix}'; expected an .onnx or .engine file")
+
+
+def fitting_card(session: Session) -> Card:
+    """The card with the file's own input shape; an error if it cannot give masks."""
+    card = session.card
+    if "logits" in (card.output_kind, session.output_kind):
+        raise InputError(
+            "this file gives logits; a Segmenter needs a file that gives uint8 masks. "
+            "Export it without --output-kind logits"
+        )
+    stated = card.input_shape or (None, None, None, 3)
+    for found, said in zip(session.input_shape, stated, strict=True):
+        if found is not None and said is not None and found != said:
+            raise CardError(f"the card says {stated}, the file takes {session.input_shape}")
+    batch, height, width, _ = (
+        said if found is None else found
+        for found, said in zip(session.input_shape, stated, strict=True)
+    )
+    return replace(card, input_shape=(batch, height, width, 3))

@@ -1,0 +1,101 @@
+"""Which scenario gets which batches, and what becomes of a backend that cannot, or fails."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.backends import CPU, Backend, Candidate
+from benchmarks.entrants import Entrant
+from benchmarks.measurements import Measurement
+from benchmarks.plan import Entry, Load, entries, measure_entry
+from benchmarks.rounds import Patience
+from benchmarks.scenarios import StopRule
+from runtime.card import Card
+from runtime.errors import DeviceError, InputError
+
+SIZE = (4, 5)
+CARD = Card(variant="lw-mobilenetv2", classes=("a",), palette=((0, 0, 0),))
+FRAMES = np.zeros((3, *SIZE, 3), np.uint8)
+
+
+class Device:
+    """A backend that fails after some calls."""
+
+    description = "a device"
+
+    def __init__(self, lasts: int = 10**9) -> None:
+        self.left = lasts
+
+    def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        if self.left == 0:
+            raise DeviceError("an illegal address")
+        self.left -= 1
+        return frames[..., 0]
+
+    def close(self) -> None: ...
+
+
+def entrant(backend: Backend, batch: int | None = None, streamed: bool = False) -> Entrant:
+    card = CARD if batch is None else Card(**CARD.__dict__ | {"input_shape": (batch, *SIZE, 3)})
+    opener = partial(partial, Device)
+    return Entrant(Candidate("a", CPU, Path("a"), card, opener, streamed), backend)
+
+
+def measured(entry: Entry, *entrants: Entrant, rounds: int = 3) -> list[Measurement]:
+    rule = StopRule(seconds=0.0, minimum_count=2, warm_up_ms=0.0)
+    patience, load = Patience(rounds, None), Load(latency_bound_ms=1000.0)
+    measure_entry(entry, entrants, FRAMES, rule, patience, load, {}, lambda: None)
+    return [entrant.measurements[-1] for entrant in entrants]
+
+
+def test_one_frame_at_a_time_has_no_batches() -> None:
+    plan = entries(("single", "multi", "offline"), (1, 4), (SIZE,), Load(streams=8))
+    assert [(e.scenario, e.batch, e.frames_per_query) for e in plan] == [
+        ("single", 1, 1),
+        *(("multi", 1, 8), ("multi", 4, 8)),
+        *(("offline", 1, 1), ("offline", 4, 4)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "batches", "message"),
+    [("single", (4,), "--batch 1"), ("server", (1,), "--latency-bound")],
+)
+def test_a_plan_that_cannot_be_is_refused(
+    scenario: str, batches: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        entries((scenario,), batches, (SIZE,), Load())
+
+
+def test_every_backend_that_can_is_measured_and_the_others_say_why_not() -> None:
+    entry = Entry("offline", 2, 2, SIZE)
+    any_batch, two, four = measured(
+        entry, entrant(Device()), entrant(Device(), batch=2), entrant(Device(), batch=4)
+    )
+    assert len(any_batch.rounds) == len(two.rounds) == 3
+    assert (four.rounds, four.not_run) == ((), "it takes 4 frames at a time")
+
+
+def test_overlapping_frames_are_for_offline_alone() -> None:
+    (single,) = measured(Entry("single", 1, 1, SIZE), entrant(Device(), streamed=True))
+    assert single.not_run == "its frames overlap, which only offline measures"
+
+
+def test_a_device_that_fails_keeps_its_rounds_and_gets_no_more() -> None:
+    failing, other = entrant(Device(lasts=6)), entrant(Device())
+    lost, kept = measured(Entry("single", 1, 1, SIZE), failing, other, rounds=4)
+    # A round is one call to warm up and two that count; the third round fails.
+    assert (len(lost.rounds), lost.error, lost.stopped_by) == (2, "an illegal address", "error")
+    assert len(kept.rounds) == 4
+    (next_one,) = measured(Entry("offline", 1, 1, SIZE), failing)
+    assert next_one.not_run == "lost before: an illegal address"
+
+
+def test_a_server_tries_rates_and_finds_what_it_can_do() -> None:
+    (server,) = measured(Entry("server", 1, 1, SIZE), entrant(Device()))
+    rates = [played.arrivals_per_second for played in server.rounds]
+    assert len(rates) == len(set(rates)) == 8

@@ -1,0 +1,134 @@
+"""ONNX files are written weight by weight, and large ones keep their weights beside them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from graphs import run
+from onnx import TensorProto, helper, numpy_helper
+
+from export.onnx_file import write_model
+from export.to_engine import EngineOptions, to_engine
+from export.to_onnx import save
+from runtime import tensorrt_api
+from runtime.card import Card, read_card
+from runtime.errors import InputError
+
+SHAPE = (1, 32, 32, 3)
+
+
+@pytest.fixture
+def model() -> onnx.ModelProto:
+    """Frames to masks through a convolution with 27 kB of weights."""
+    weight = np.random.default_rng(0).normal(size=(256, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["levels"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "weight", "bias"], ["scores"], pads=[1] * 4),
+        helper.make_node("ArgMax", ["scores"], ["id"], axis=1, keepdims=0),
+        helper.make_node("Cast", ["id"], ["float_id"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["float_id"], ["masks"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "one convolution",
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, SHAPE)],
+        [helper.make_tensor_value_info("masks", TensorProto.UINT8, SHAPE[:3])],
+        [
+            numpy_helper.from_array(weight, "weight"),
+            numpy_helper.from_array(np.zeros(256, np.float32), "bias"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+
+
+@pytest.fixture
+def frame_card(card: Card) -> Card:
+    return replace(card, input_shape=SHAPE, output_kind="mask", channel_order="BGR")
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, SHAPE, np.uint8)
+
+
+def test_the_file_is_what_protobuf_would_write(model: onnx.ModelProto, tmp_path: Path) -> None:
+    helper.set_model_props(model, {"card": "{}"})
+    write_model(model, tmp_path / "model.onnx")
+    assert onnx.load(tmp_path / "model.onnx") == model
+
+
+def test_small_files_hold_their_weights(
+    model: onnx.ModelProto, frame_card: Card, tmp_path: Path
+) -> None:
+    path = tmp_path / "toy.fp32.onnx"
+    save(model, path, frame_card, external_above=1000)
+    save(onnx.load(path), path, frame_card)
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, f"{path.name}.card.json"}
+    assert "external_data" not in read_card(path).details
+
+
+def test_weights_beside_the_file_are_the_same_weights(
+    model: onnx.ModelProto, frame_card: Card, frames: np.ndarray, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    path, expected = tmp_path / "toy.fp32.onnx", run(model, frames)
+    save(model, path, frame_card, external_above=1000)
+    assert path.stat().st_size < 5000 < path.with_name("toy.fp32.onnx.data").stat().st_size
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"frames": frames})[0], expected)
+    np.testing.assert_array_equal(run(onnx.load(path), frames), expected)
+
+
+def test_an_engine_is_built_from_both_files_or_not_at_all(
+    model: onnx.ModelProto, frame_card: Card, tmp_path: Path
+) -> None:
+    if not tensorrt_api.is_installed("rtx"):
+        pytest.skip("TensorRT-RTX is not installed")
+    path, options = tmp_path / "toy.fp32.onnx", EngineOptions(runtime="rtx", quiet=True)
+    save(model, path, frame_card, external_above=1000)
+    assert to_engine(path, options).stat().st_size > 27_000
+    data = path.with_name("toy.fp32.onnx.data")
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-4] + b"\0\0\0\1")
+    with pytest.raises(InputError, match=r"does not hold the weights of toy\.fp32\.onnx"):
+        to_engine(path, options)
+    data.unlink()
+    with pytest.raises(InputError, match=r"toy\.fp32\.onnx\.data does not exist"):
+        to_engine(path, options)
+
+
+PEAK = """
+import resource, sys
+import export.to_onnx, onnxscript, torch.onnx._internal.exporter
+def peak_bytes():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_bytes()
+import torch
+from refinenet.checkpoints import published_card, save_checkpoint
+from refinenet.variants import create_model
+from pathlib import Path
+weights, output = Path(sys.argv[1]), Path(sys.argv[2])
+if not weights.exists():
+    save_checkpoint(weights, create_model("lw-101", 21), published_card("lw-101", 21))
+else:
+    export.to_onnx.to_onnx(weights, output, export.to_onnx.OnnxOptions((128, 160)))
+    print((peak_bytes() - before) / weights.stat().st_size)
+"""
+
+
+@pytest.mark.slow
+def test_an_export_takes_at_most_five_times_the_weights(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("lw.safetensors", "lw.fp32.onnx")]
+    for _ in ("make the weights", "export them"):
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, *files], capture_output=True, text=True, check=True
+        )
+    assert 1 < float(done.stdout) <= 5

@@ -1,0 +1,107 @@
+"""Measured times are kept whole, by package, version and GPU, whoever else builds meanwhile."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from export.timing_cache import TimingCache
+from runtime.errors import InputError
+from runtime.tensorrt_api import TensorRT
+
+TRT = TensorRT("tensorrt", "10.16.1.11", SimpleNamespace())
+GPU = "NVIDIA RTX A4000 sm_86"
+
+
+class Times:
+    """An ITimingCache as far as it is used: times by kernel, which can be joined."""
+
+    def __init__(self, content: bytes) -> None:
+        self.known = json.loads(content or b"{}")
+
+    def combine(self, other: Times, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        self.known = other.known | self.known
+        return True
+
+    def serialize(self) -> bytes:
+        return json.dumps(self.known).encode()
+
+
+class Config:
+    """An IBuilderConfig as far as its timing cache goes."""
+
+    def __init__(self, accepts: bool = True) -> None:
+        self._accepts = accepts
+        self.times = Times(b"")
+
+    def create_timing_cache(self, content: bytes) -> Times:
+        return Times(content)
+
+    def set_timing_cache(self, times: Times, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        self.times = times
+        return self._accepts
+
+    def get_timing_cache(self) -> Times:
+        return self.times
+
+
+def build(folder: Path, kernel: str) -> None:
+    """A build that measures one kernel."""
+    cache, config = TimingCache(folder, TRT, GPU), Config()
+    cache.lend(config)
+    config.times.known[kernel] = 1
+    cache.keep(config)
+
+
+def kernels(folder: Path) -> set[str]:
+    return set(json.loads(TimingCache(folder, TRT, GPU).file.read_bytes()))
+
+
+def test_a_build_knows_what_the_last_one_measured(tmp_path: Path) -> None:
+    build(tmp_path, "conv")
+    config = Config()
+    TimingCache(tmp_path, TRT, GPU).lend(config)
+    assert set(config.times.known) == {"conv"}
+
+
+def test_each_package_version_and_gpu_has_a_file_of_its_own(tmp_path: Path) -> None:
+    others = (
+        (TensorRT("tensorrt", "11.4.0.106", SimpleNamespace()), GPU),
+        (TRT, "NVIDIA RTX A4000 sm_89"),
+        (TRT, "Orin sm_87"),
+    )
+    files = {TimingCache(tmp_path, trt, gpu).file.name for trt, gpu in ((TRT, GPU), *others)}
+    assert len(files) == 4
+    assert "tensorrt-10.16.1.11-NVIDIA-RTX-A4000-sm_86.timing" in files
+
+
+def test_times_of_a_build_that_ended_meanwhile_are_kept(tmp_path: Path) -> None:
+    cache, config = TimingCache(tmp_path, TRT, GPU), Config()
+    cache.lend(config)
+    build(tmp_path, "theirs")
+    config.times.known["ours"] = 2
+    cache.keep(config)
+    assert kernels(tmp_path) == {"ours", "theirs"}
+
+
+def test_builds_side_by_side_lose_nothing(tmp_path: Path) -> None:
+    names = {f"kernel {number}" for number in range(12)}
+    builds = [multiprocessing.Process(target=build, args=(tmp_path, name)) for name in names]
+    for process in builds:
+        process.start()
+    for process in builds:
+        process.join()
+    assert kernels(tmp_path) == names
+    assert {path.suffix for path in tmp_path.iterdir()} == {".timing", ".lock"}
+
+
+def test_times_of_another_machine_are_refused(tmp_path: Path) -> None:
+    build(tmp_path, "conv")
+    with pytest.raises(InputError, match=r"was not written by this TensorRT .*; delete it"):
+        TimingCache(tmp_path, TRT, GPU).lend(Config(accepts=False))

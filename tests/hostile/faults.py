@@ -1,0 +1,170 @@
+"""Faults of the machine while a command works: a disk that fails at a write, and kill -9."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+
+from confined import HERE, Limits, Outcome, Server
+from trials import BENCHMARK, DATA, SEGMENT, TRAIN, link_all, names_in
+from whole import is_whole
+
+# Commands that write, and the files that each leaves; the first of them replaces an old file.
+WRITERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "convert toy.pth out.safetensors": ("out.safetensors",),
+        f"{TRAIN} --output out --half": ("out/state.pt", "out/best.safetensors", "out/log.csv"),
+        SEGMENT: ("out.png",),
+        "segment clip.mp4 --model toy.fp32.onnx --output out.mp4": ("out.mp4",),
+        "segment clip.mp4 --model toy.fp32.onnx --output out.avi": ("out.avi",),
+        f"evaluate toy.fp32.onnx {DATA} --json out.json --save-masks out": ("out.json",),
+        f"{BENCHMARK} --json out.json": ("out.json",),
+        "report record.json --markdown page.md": ("page.md",),
+        "export toy.safetensors --output . --name out --precision fp32 --size 64x64": (
+            "out.fp32.onnx",
+        ),
+        "build toy.fp32.onnx --runtime rtx": ("toy.fp32.rtx.engine",),
+    }
+)
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EINTR)
+EVERY_UP_TO = 12  # further writes of one command are sampled ever more sparsely
+
+
+@dataclass(frozen=True)
+class Fault:
+    """fault: what the command did wrong, or None."""
+
+    command: str
+    injected: str
+    fault: str | None
+
+
+def compiled(folder: Path) -> Path | None:
+    """failing_writes.c as a library; None where there is no compiler."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        return None
+    library = folder / "failing_writes.so"
+    source = HERE / "failing_writes.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+def writes_that_fail(
+    command: str, error: int, shelf: Path, room: Path, server: Server, most: int = 60
+) -> Iterator[Fault]:
+    """Run a command again and again, while its first, second, third … write fails."""
+    for nth in _sparser(most):
+        shutil.rmtree(room, ignore_errors=True)
+        link_all(shelf, room)
+        before = names_in(room)
+        old = _own_copy(room / WRITERS[command][0])
+        outcome = server.run(command.split(), room, Limits(failing_write=(error, nth)))
+        fault = _fault_after(outcome, room, before, old, command)
+        yield Fault(command, f"{errno.errorcode[error]} at write {nth}", fault)
+        if outcome.exit_code == 0 and error != errno.EINTR:
+            return  # it has fewer writes
+        if error == errno.EINTR and nth > EVERY_UP_TO:
+            return
+
+
+def _sparser(most: int) -> Iterator[int]:
+    nth = 1
+    while nth <= most:
+        yield nth
+        nth += 1 if nth < EVERY_UP_TO else nth // 3
+
+
+def _own_copy(path: Path) -> bytes | None:
+    """The file itself in place of a link to it; its content."""
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    return content
+
+
+def _fault_after(
+    outcome: Outcome, room: Path, before: set[str], old: bytes | None, command: str
+) -> str | None:
+    if outcome.fault:
+        return outcome.fault
+    new = names_in(room) - before
+    if half := [name for name in new if ".part" in name]:
+        return f"left {', '.join(half)}"
+    target = room / WRITERS[command][0]
+    if outcome.exit_code == 0:
+        return None if target.exists() else f"exit code 0 without {target.name}"
+    if old is not None and target.read_bytes() != old:
+        return None if is_whole(target) else f"{target.name} is neither the old file nor a new one"
+    broken = [name for name in new if not is_whole(room / name)]
+    return f"left {', '.join(broken)}, not whole" if broken else None
+
+
+# Commands that take long enough to be killed in their middle, each with what runs it again.
+KILLED: Mapping[str, str] = MappingProxyType(
+    {
+        f"{TRAIN} --output out --epochs 3": " --resume",
+        "export toy.safetensors --output out --name out --precision fp32,fp16 --size 64x64": "",
+        "build toy.fp32.onnx --runtime rtx": "",
+        "segment clip.mp4 --model toy.fp32.onnx --output out.mp4": "",
+        f"{BENCHMARK} --json out.json": "",
+    }
+)
+
+
+def kills(
+    command: str, times: int, shelf: Path, room: Path, server: Server, rng: Random
+) -> Iterator[Fault]:
+    """Kill a command at random moments; what it left must be whole, and a rerun must work."""
+    shutil.rmtree(room, ignore_errors=True)
+    link_all(shelf, room)
+    undisturbed = server.run(command.split(), room)
+    if undisturbed.exit_code != 0:
+        yield Fault(command, "nothing", f"fails by itself: {undisturbed.stderr[-300:]}")
+        return
+    for _ in range(times):
+        shutil.rmtree(room)
+        link_all(shelf, room)
+        before = names_in(room)
+        moment_s = rng.uniform(0.02, undisturbed.seconds)
+        killed = server.run(command.split(), room, Limits(timeout_s=moment_s))
+        left = {name for name in names_in(room) - before if ".part" not in name}
+        broken = [name for name in sorted(left) if not is_whole(room / name)]
+        fault = f"left {', '.join(broken)}, not whole" if broken else None
+        rerun = server.run(f"{command}{KILLED[command]}".split(), room)
+        if rerun.exit_code != 0:
+            fault = f"does not run again: {rerun.stderr[-300:]}"
+        parts = [name for name in names_in(room) if ".part" in name]
+        if parts:
+            fault = f"{', '.join(parts)} stay after the rerun"
+        when = "kill -9" if killed.timed_out else "nothing: it was faster"
+        yield Fault(command, f"{when} after {moment_s:.2f} s", fault)
+
+
+def twice_at_once(
+    command: str, shelf: Path, room: Path, servers: Sequence[Server]
+) -> Iterator[Fault]:
+    """The same command in two processes at once, in one folder: both must end well, and what they
+    wrote must be whole."""
+    shutil.rmtree(room, ignore_errors=True)
+    link_all(shelf, room)
+    before = names_in(room)
+    with ThreadPoolExecutor(2) as pool:
+        running = [
+            pool.submit(server.run, command.split(), room, Limits(log_name=str(index)))
+            for index, server in enumerate(servers[:2])
+        ]
+        outcomes = [run.result() for run in running]
+    ends = [outcome.stderr[-300:] for outcome in outcomes if outcome.exit_code != 0]
+    broken = [name for name in sorted(names_in(room) - before) if not is_whole(room / name)]
+    fault = f"one fails: {ends[0]}" if ends else None
+    yield Fault(command, "twice at once", f"{', '.join(broken)} not whole" if broken else fault)
