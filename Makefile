@@ -22,10 +22,10 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./benchmarks/run.sh $(OUT)/cpu.json
 
-# On a machine with an NVIDIA GPU: the tests marked gpu, then the benchmark; records under OUT.
+# On a machine with an NVIDIA GPU: the tests marked gpu, then the benchmark; records and page in OUT/gpu.
 gpu: $(INSTALLED)
 	$(BIN)/pytest -m gpu
-	PATH="$(CURDIR)/$(BIN):$$PATH" ./benchmarks/run.sh $(OUT)/gpu.json
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./benchmarks/run_gpu.sh $(OUT)/gpu
 
 clean:
 	rm -rf $(VENV) demo/output

@@ -59,7 +59,8 @@ def small_text(path: str | Path) -> str:
         return small_file(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}); write it anew"
+            f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}); "
+            "write it anew"
         ) from error
 
 

@@ -21,7 +21,7 @@ from runtime.frames import Frame, check_batch, check_out
 try:
     import onnxruntime
 except ModuleNotFoundError as error:
-    raise MissingPackage("onnxruntime", "export", "running an ONNX file") from error
+    raise MissingPackage("onnxruntime", "onnxruntime", "running an ONNX file") from error
 
 PROVIDERS = MappingProxyType(
     {

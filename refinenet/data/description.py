@@ -128,7 +128,7 @@ def _id_map(value: Any, num_classes: int, ignore_id: int) -> dict[int, int]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not value:
-        raise ValueError(f"id_map is {value!r:.80}; expected ids of the label files, each with a class")
+        raise ValueError(f"id_map is {value!r:.80}; expected ids of the labels, each with a class")
     # JSON has no keys but strings.
     id_map = {
         _whole("id_map", int(i) if isinstance(i, str) and i.isdecimal() else i): _whole(
