@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.backends import Backend
 from benchmarks.images import Sample
-from benchmarks.measurements import Accuracy, Agreement
+from benchmarks.records.measurements import Accuracy, Agreement
 from refinenet.metrics import ConfusionMatrix
 from runtime.card import Card
 from runtime.errors import DeviceError

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from benchmarks.measurements import SCENARIOS, SINGLE
+from benchmarks.records.measurements import SCENARIOS, SINGLE
 from runtime.arguments import DONE, Parser, choices, positive, size, whole
 from runtime.errors import DeviceError, InputError
 from runtime.files import output_folder
 
 if TYPE_CHECKING:  # measuring needs torch's datasets; --help does not
     from benchmarks.measure import BenchmarkOptions
-    from benchmarks.measurements import Measurement
-    from benchmarks.record import Record
+    from benchmarks.records.measurements import Measurement
+    from benchmarks.records.record import Record
 
 # As in torch_backends.VARIANTS and backends.PROVIDERS, which --help does not import.
 OF_WEIGHTS = ("torch", "torch-autocast", "torch-compile", "aotinductor", "torch-tensorrt")
@@ -35,13 +35,13 @@ def benchmark(arguments: Sequence[str]) -> int:
     options = _benchmark_options(given)
 
     from benchmarks.measure import measure
-    from benchmarks.record import write_record
+    from benchmarks.records.record import write_record
     from benchmarks.report import tables
 
     command = shlex.join(("refinenet", "benchmark", *arguments))
     record = measure(options, command, quiet=given.quiet)
     if given.roofline:
-        from benchmarks.measure_roofline import with_roofline
+        from benchmarks.roofline.measure_roofline import with_roofline
 
         record = with_roofline(record, options.models)
     if json_file is not None:

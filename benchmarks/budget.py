@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Judged, mask_of
-from benchmarks.measurements import FrameBudget, Phases
+from benchmarks.records.measurements import FrameBudget, Phases
 from runtime.card import Card
 from runtime.frames import Frame, read_frame
 from runtime.overlay import blend

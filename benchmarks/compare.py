@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from benchmarks.measurements import SERVER, Accuracy, Measurement, Round
-from benchmarks.record import Record, Result
-from benchmarks.statistics import Interval, ratio_interval
+from benchmarks.records.measurements import SERVER, Accuracy, Measurement, Round
+from benchmarks.records.record import Record, Result
+from benchmarks.records.statistics import Interval, ratio_interval
 from runtime.errors import InputError
 
 SAME, FASTER, SLOWER, AMBIGUOUS = "same", "faster", "slower", "ambiguous"

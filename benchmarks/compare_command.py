@@ -19,7 +19,7 @@ def compare(arguments: Sequence[str]) -> int:
     given = _compare_parser().parse_args(arguments)
 
     from benchmarks import compare as comparing
-    from benchmarks.record import read_record
+    from benchmarks.records.record import read_record
 
     first, second = (read_record(path) for path in (given.first, given.second))
     tolerance = comparing.TOLERANCE if given.tolerance is None else given.tolerance

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measurements import Phases
+from benchmarks.records.measurements import Phases
 from runtime import gpu, tensorrt_api
 from runtime.card import read_sidecar
 from runtime.loaded_engine import EngineOptions, LoadedEngine

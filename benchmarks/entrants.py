@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import Judged
 from benchmarks.backends import CUDA, Backend, Candidate
-from benchmarks.gpu_state import device_memory
-from benchmarks.measurements import Accuracy, FrameBudget, Measurement, Memory, Phases
-from benchmarks.memory import watched_memory
-from benchmarks.record import Result
+from benchmarks.host.gpu_state import device_memory
+from benchmarks.host.memory import watched_memory
+from benchmarks.records.measurements import Accuracy, FrameBudget, Measurement, Memory, Phases
+from benchmarks.records.record import Result
 from runtime.card import read_sidecar
 from runtime.errors import DeviceError, EngineMismatch, MissingPackage
 from runtime.files import sha256_of

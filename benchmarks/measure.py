@@ -15,13 +15,13 @@ from benchmarks.accuracy import judge
 from benchmarks.backends import CPU, CUDA, Candidate, file_candidates, model_files
 from benchmarks.budget import frame_budget, with_phases
 from benchmarks.entrants import Entrant, opened, running
-from benchmarks.environment import environment, machine_state
+from benchmarks.host.environment import environment, machine_state
+from benchmarks.host.reference_workload import ReferenceWorkload, cpu_workload, gpu_workload
 from benchmarks.images import Inputs, Labels, common_geometries, open_inputs
 from benchmarks.keep_pictures import keep_pictures
-from benchmarks.measurements import MULTI, SERVER, SINGLE, Phases
 from benchmarks.plan import Load, entries, measure_entry
-from benchmarks.record import Conditions, Record, Size
-from benchmarks.reference_workload import ReferenceWorkload, cpu_workload, gpu_workload
+from benchmarks.records.measurements import MULTI, SERVER, SINGLE, Phases
+from benchmarks.records.record import Conditions, Record, Size
 from benchmarks.rounds import Patience
 from benchmarks.scenarios import StopRule
 from runtime.card import Card

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.record import Record
+from benchmarks.records.record import Record
 from runtime.errors import InputError
 from runtime.files import existing_file, written_whole
 from runtime.frames import Frame, Mask

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.backends import CUDA, Backend, Streamed
 from benchmarks.entrants import Entrant
-from benchmarks.measurements import MULTI, OFFLINE, SERVER, SINGLE, Measurement, Round
-from benchmarks.reference_workload import ReferenceWorkload
+from benchmarks.host.reference_workload import ReferenceWorkload
+from benchmarks.records.measurements import MULTI, OFFLINE, SERVER, SINGLE, Measurement, Round
 from benchmarks.rounds import Contestant, Patience, play_in_turns
 from benchmarks.scenarios import (
     Frames,

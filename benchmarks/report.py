@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.backends import ONNX_RUNTIME_CPU
-from benchmarks.conditions import conditions_text, machine_text
-from benchmarks.record import Record
+from benchmarks.records.conditions import conditions_text, machine_text
+from benchmarks.records.record import Record
 from benchmarks.rows import (
     Row,
     cut_short,

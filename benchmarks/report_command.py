@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.record import Record, read_record
+from benchmarks.records.record import Record, read_record
 from runtime.arguments import DONE, Parser, print_written
 from runtime.files import written_whole
 

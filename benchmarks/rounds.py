@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from benchmarks.gpu_state import throttle_reasons
-from benchmarks.measurements import Round
-from benchmarks.reference_workload import ReferenceWorkload
-from benchmarks.statistics import median_interval
+from benchmarks.host.gpu_state import throttle_reasons
+from benchmarks.host.reference_workload import ReferenceWorkload
+from benchmarks.records.measurements import Round
+from benchmarks.records.statistics import median_interval
 from runtime.errors import DeviceError
 
 WORKLOAD_TIMES = 3  # before a round, and after it

@@ -14,11 +14,19 @@ from string import ascii_uppercase
 import numpy as np
 
 from benchmarks.backends import ONNX_RUNTIME_CPU
-from benchmarks.latency import LatencySummary, summarize
-from benchmarks.measurements import MULTI, SCENARIOS, SERVER, SINGLE, Accuracy, Measurement, Round
-from benchmarks.record import Record, Result
-from benchmarks.statistics import Interval, median_interval
-from export.gates import GATES, Gate
+from benchmarks.records.latency import LatencySummary, summarize
+from benchmarks.records.measurements import (
+    MULTI,
+    SCENARIOS,
+    SERVER,
+    SINGLE,
+    Accuracy,
+    Measurement,
+    Round,
+)
+from benchmarks.records.record import Record, Result
+from benchmarks.records.statistics import Interval, median_interval
+from export.parity.gates import GATES, Gate
 
 BF16_GATE = "fp16"  # the other type of 16 bits; it has no gate of its own
 

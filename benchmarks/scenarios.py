@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.backends import Backend, Job, Streamed
-from benchmarks.measurements import MULTI, SINGLE, Round
+from benchmarks.records.measurements import MULTI, SINGLE, Round
 
 Clock = Callable[[], int]  # nanoseconds
 Frames = NDArray[np.uint8]  # (N, H, W, 3) BGR

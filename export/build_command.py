@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.engine_options import HARDWARE, WEIGHTS
+from export.building.engine_options import HARDWARE, WEIGHTS
 from runtime.arguments import DONE, Parser, print_written
 from runtime.errors import InputError
 from runtime.files import existing_file
@@ -153,7 +153,7 @@ def _build(options: BuildOptions) -> int:
 
 
 def _refit(engine: Path, onnx: tuple[Path, ...]) -> int:
-    from export.refit import refit
+    from export.building.refit import refit
 
     if len(onnx) != 1:
         raise InputError(f"--refit takes the weights of one ONNX file; found {len(onnx)}")

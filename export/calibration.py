@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from tqdm import tqdm
 
-from export.histograms import Histogram, Method
+from export.int8.histograms import Histogram, Method
 from export.to_onnx import INPUT
 from refinenet.activation_ranges import Ranges
 from runtime.card import Card, read_card

@@ -15,7 +15,7 @@ from runtime.files import output_folder
 
 if TYPE_CHECKING:
     from export.fp16_range import Peaks
-    from export.measurement import Measurement
+    from export.int8.measurement import Measurement
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -145,7 +145,7 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
 
 
 def _export(options: ExportOptions) -> int:
-    from export.measurement import plan_measurement
+    from export.int8.measurement import plan_measurement
     from export.to_fp16 import to_fp16
     from export.to_onnx import OnnxOptions, logits_bytes, to_onnx
     from runtime.card import read_card
@@ -208,7 +208,7 @@ def _export_int8(
     fp32: Path, output: Path, measurement: Measurement, peaks: Peaks, options: ExportOptions
 ) -> None:
     """CheckFailed, once all is written, if the layers found lose more than they may."""
-    from export.layer_search import SearchOptions, measure_sensitivity, select_layers
+    from export.int8.layer_search import SearchOptions, measure_sensitivity, select_layers
     from export.to_int8 import to_int8
     from refinenet.activation_ranges import save_ranges
     from runtime.card import read_card

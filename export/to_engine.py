@@ -12,10 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from export.build_progress import BuildProgress
-from export.builder_config import configure, network_flags
-from export.engine_options import EngineOptions, Profile, Shape
-from export.onnx_parser import parse
+from export.building.build_progress import BuildProgress
+from export.building.builder_config import configure, network_flags
+from export.building.engine_options import EngineOptions, Profile, Shape
+from export.building.onnx_parser import parse
 from runtime import tensorrt_api
 from runtime.card import Card, check_external_data, read_card, write_sidecar
 from runtime.errors import DeviceError, InputError
@@ -108,7 +108,7 @@ def _without_gpu(trt: TensorRT, options: EngineOptions) -> str:
 def _timing_cache(trt: TensorRT, options: EngineOptions) -> Any:
     if options.timing_cache is None:
         return None
-    from export.timing_cache import TimingCache  # needs a Unix, for its file lock
+    from export.building.timing_cache import TimingCache  # needs a Unix, for its file lock
 
     device = _gpu()
     return TimingCache(options.timing_cache, trt, f"{device.name} {device.compute_capability}")

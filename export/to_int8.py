@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.fp16_range import NOT_MEASURED, Peaks, kept_in_fp32
-from export.placement import SkipConnection, reasons_for_fp16, skip_connections
+from export.int8.placement import SkipConnection, reasons_for_fp16, skip_connections
 from export.to_fp16 import fp16_details, half
 from export.to_onnx import save
 from refinenet.activation_ranges import Ranges

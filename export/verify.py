@@ -18,12 +18,12 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from export.agreement import Agreement, Output
 from export.factory import Source, open_source
-from export.layer_drift import LayerReport, against_fp32, against_pytorch
-from export.stage_files import stage_before, stage_files, stage_name
-from export.stages import EngineStage, OnnxStage, Stage, TorchStage
-from export.verdict import FAILED, NOT_RUN, Labelled, StageResult, judged
+from export.parity.agreement import Agreement, Output
+from export.parity.layer_drift import LayerReport, against_fp32, against_pytorch
+from export.parity.stage_files import stage_before, stage_files, stage_name
+from export.parity.stages import EngineStage, OnnxStage, Stage, TorchStage
+from export.parity.verdict import FAILED, NOT_RUN, Labelled, StageResult, judged
 from refinenet.data.datasets import open_dataset
 from refinenet.metrics import ConfusionMatrix
 from runtime.card import Card, read_card, write_verification

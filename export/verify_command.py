@@ -13,8 +13,8 @@ from runtime.errors import CheckFailed, InputError
 from runtime.files import output_folder
 
 if TYPE_CHECKING:
-    from export.layer_drift import LayerReport
-    from export.verdict import StageResult
+    from export.parity.layer_drift import LayerReport
+    from export.parity.verdict import StageResult
     from export.verify import VerifyOptions
 
 LISTED_LAYERS = 5
@@ -74,7 +74,7 @@ def _check_output(path: Path) -> None:
 
 
 def _verify(output: _Output, given: dict[str, Any]) -> int:
-    from export.verdict import FAILED, first_that_loses
+    from export.parity.verdict import FAILED, first_that_loses
     from export.verify import VerifyOptions, save_results, verify
 
     options = VerifyOptions(**given)
@@ -92,7 +92,7 @@ def _verify(output: _Output, given: dict[str, Any]) -> int:
 
 
 def _print_stages(results: Sequence[StageResult]) -> None:
-    from export.verdict import FAILED, NOT_RUN, PASSED, first_that_loses
+    from export.parity.verdict import FAILED, NOT_RUN, PASSED, first_that_loses
 
     print(
         "stage      against    pixels interior   border        ties    input   scores  largest"

@@ -23,7 +23,7 @@ def check_machine(path: Path, build: Mapping[str, Any]) -> None:
 
     build: of the sidecar: package (tensorrt or rtx), version, and compute_capabilities, such as
     ["sm_86"], or [] for RTX's default. Where they are there, also version_compatible, hardware and
-    weights, as export.engine_options.EngineOptions has them.
+    weights, as export.building.engine_options.EngineOptions has them.
 
     Raises CardError if `build` does not say, MissingPackage without any TensorRT, EngineMismatch
     if package, version or GPU differ or the weights were left out, DeviceError where no GPU can be

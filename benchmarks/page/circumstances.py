@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
-from benchmarks.conditions import conditions_text
-from benchmarks.measurements import Peak
 from benchmarks.page.elements import NONE, Child, element, table
 from benchmarks.page.sections import number
-from benchmarks.record import Record
+from benchmarks.records.conditions import conditions_text
+from benchmarks.records.measurements import Peak
+from benchmarks.records.record import Record
 from benchmarks.rows import rows
 
 

@@ -11,7 +11,7 @@ from benchmarks.page.elements import NONE, Child, element
 from benchmarks.page.plots import family
 from benchmarks.page.sections import badge
 from benchmarks.pictures import Picture, Pictures
-from benchmarks.record import Record
+from benchmarks.records.record import Record
 from benchmarks.rows import keys_of, names_of
 from runtime.frames import Frame, Mask
 from runtime.overlay import blend

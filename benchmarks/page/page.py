@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from importlib.resources import files
 from xml.etree.ElementTree import Element
 
-from benchmarks.conditions import machine_text
 from benchmarks.page.circumstances import conditions, machine_state
 from benchmarks.page.elements import NONE, Child, document, element
 from benchmarks.page.overlays import overlays
@@ -26,8 +25,9 @@ from benchmarks.page.sections import (
     resources_table,
 )
 from benchmarks.pictures import Pictures
-from benchmarks.record import Record
-from benchmarks.roofline import peak_for
+from benchmarks.records.conditions import machine_text
+from benchmarks.records.record import Record
+from benchmarks.roofline.limits import peak_for
 from benchmarks.rows import Row, entries, entry_title, rows
 
 # Said twice, by what the page holds and to the browser: nothing is fetched, nothing is run.

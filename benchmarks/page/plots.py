@@ -8,7 +8,6 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from benchmarks.measurements import Peak
 from benchmarks.page.charts import (
     BOTTOM,
     HEIGHT,
@@ -28,6 +27,7 @@ from benchmarks.page.charts import (
     y_axis,
 )
 from benchmarks.page.elements import NONE, element
+from benchmarks.records.measurements import Peak
 from benchmarks.rows import Row
 
 STRIP_HEIGHT, BAR_HEIGHT = 46.0, 34.0

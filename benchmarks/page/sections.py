@@ -8,11 +8,11 @@ from statistics import median
 from xml.etree.ElementTree import Element
 
 from benchmarks.backends import ONNX_RUNTIME_CPU
-from benchmarks.measurements import LayerTime, Peak
 from benchmarks.page.elements import NONE, Child, element, table
 from benchmarks.page.plots import FAILED, family, kind_of
-from benchmarks.record import Record
-from benchmarks.roofline import limit_of
+from benchmarks.records.measurements import LayerTime, Peak
+from benchmarks.records.record import Record
+from benchmarks.roofline.limits import limit_of
 from benchmarks.rows import (
     Row,
     cut_short,

@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from benchmarks.machine import Environment, Gpu, GpuState, MachineState
-from benchmarks.measurements import Accuracy, Agreement, Measurement, Memory, Round
-from benchmarks.record import Conditions, Record, Result, Size
+from benchmarks.records.machine import Environment, Gpu, GpuState, MachineState
+from benchmarks.records.measurements import Accuracy, Agreement, Measurement, Memory, Round
+from benchmarks.records.record import Conditions, Record, Result, Size
 from runtime.card import CARD_KEY, Card, write_sidecar
 
 HEIGHT, WIDTH = 24, 32

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import Judged, judge
 from benchmarks.images import Sample
-from benchmarks.measurements import Accuracy, Agreement
+from benchmarks.records.measurements import Accuracy, Agreement
 from refinenet.data.datasets import CAMVID
 from runtime.card import Card
 from runtime.errors import DeviceError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.benchmark_command import benchmark
-from benchmarks.record import read_record
+from benchmarks.records.record import read_record
 from benchmarks.report import BEGIN, END
 from benchmarks.report_command import report
 from benchmarks.rounds import WORKLOAD_TIMES
@@ -151,7 +151,7 @@ def test_help_and_report_import_no_torch() -> None:
     program = (
         "import sys; from benchmarks.benchmark_command import _benchmark_parser\n"
         "from benchmarks.report_command import report\n"
-        "import benchmarks.report, benchmarks.record\n"
+        "import benchmarks.report, benchmarks.records.record\n"
         "_benchmark_parser().format_help()\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'onnxruntime', 'cv2')))"
     )

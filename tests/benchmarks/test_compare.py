@@ -21,9 +21,9 @@ from benchmarks.compare import (
     compare,
     verdict,
 )
-from benchmarks.measurements import Accuracy, Agreement, Measurement, Round
-from benchmarks.record import Record, write_record
-from benchmarks.statistics import Interval, median_interval, ratio_interval
+from benchmarks.records.measurements import Accuracy, Agreement, Measurement, Round
+from benchmarks.records.record import Record, write_record
+from benchmarks.records.statistics import Interval, median_interval, ratio_interval
 from refinenet.__main__ import main
 from runtime.errors import InputError
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import environment as module
-from benchmarks.environment import environment, machine_state
+from benchmarks.host import environment as module
+from benchmarks.host.environment import environment, machine_state
 
 
 def test_the_environment_names_cpu_cores_and_versions() -> None:

@@ -1,8 +1,8 @@
 """GPUs and Jetsons say what they say, and nothing where they say nothing."""
 
-from benchmarks.gpu_state import parse_gpus, parse_states
-from benchmarks.machine import Gpu, GpuState
-from benchmarks.tegrastats import parse_tegrastats
+from benchmarks.host.gpu_state import parse_gpus, parse_states
+from benchmarks.host.tegrastats import parse_tegrastats
+from benchmarks.records.machine import Gpu, GpuState
 
 ORIN = (
     "11-21-2026 10:15:03 RAM 4722/30697MB (lfb 3x4MB) SWAP 0/15349MB (cached 0MB) CPU "

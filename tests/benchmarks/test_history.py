@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.claims import main
-from benchmarks.export_cost import command_cost
-from benchmarks.history import Entry, append, read_history
+from benchmarks.programs.claims import main
+from benchmarks.programs.export_cost import command_cost
+from benchmarks.programs.history import Entry, append, read_history
 from runtime.errors import InputError
 
 ENTRY = Entry(
@@ -18,7 +18,7 @@ ENTRY = Entry(
     commit_is_dirty=False,
     machine="A CPU, 2 cores",
     load_average=0.5,
-    command="python -m benchmarks.claims",
+    command="python -m benchmarks.programs.claims",
     workload="four convolutions",
     workload_ms=3.25,
     figures={"export_seconds": 12.5},

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import import_time
-from benchmarks.import_time import BASE, ImportTimes, import_times, main
+from benchmarks.programs import import_time
+from benchmarks.programs.import_time import BASE, ImportTimes, import_times, main
 
 GENEROUS_MS = 100.0  # the limit is 30; tests run on busy machines
 

@@ -6,16 +6,16 @@ import json
 from dataclasses import asdict, fields
 from typing import Any
 
-from benchmarks.json_schema import SCHEMA_FILE, schema_text
-from benchmarks.measurements import Round
-from benchmarks.record import Record, write_record
+from benchmarks.records.json_schema import SCHEMA_FILE, schema_text
+from benchmarks.records.measurements import Round
+from benchmarks.records.record import Record, write_record
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 
 
 def test_the_committed_schema_is_that_of_the_dataclasses() -> None:
     assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), (
-        "write it anew: python -m benchmarks.json_schema"
+        "write it anew: python -m benchmarks.records.json_schema"
     )
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.latency import summarize
-from benchmarks.measurements import Round
+from benchmarks.records.latency import summarize
+from benchmarks.records.measurements import Round
 
 
 def test_percentiles_of_one_to_a_hundred() -> None:

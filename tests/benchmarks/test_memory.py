@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.memory import watched_memory
+from benchmarks.host.memory import watched_memory
 
 MEGABYTE = 2**20
 

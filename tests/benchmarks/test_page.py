@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.measurements import Accuracy, Agreement, LayerTime, Peak, Roofline
 from benchmarks.page.charts import Mark, Scale, scale_for, scatter
 from benchmarks.page.page import html_page
 from benchmarks.page.plots import pareto_front
 from benchmarks.pictures import Picture, Pictures, pictures_path, read_pictures, write_pictures
-from benchmarks.record import Record, write_record
+from benchmarks.records.measurements import Accuracy, Agreement, LayerTime, Peak, Roofline
+from benchmarks.records.record import Record, write_record
 from benchmarks.report_command import report
 from benchmarks.rows import rows
 from runtime.errors import InputError

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from benchmarks.backends import CPU, Backend, Candidate
 from benchmarks.entrants import Entrant
-from benchmarks.measurements import Measurement
 from benchmarks.plan import Entry, Load, entries, measure_entry
+from benchmarks.records.measurements import Measurement
 from benchmarks.rounds import Patience
 from benchmarks.scenarios import StopRule
 from runtime.card import Card

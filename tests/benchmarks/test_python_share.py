@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
 
-from benchmarks import python_share
+from benchmarks.programs import python_share
 from runtime import cuda
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.record import Record, read_record, write_record
+from benchmarks.records.record import Record, read_record, write_record
 from runtime.errors import InputError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measurements import Accuracy, Agreement
-from benchmarks.record import Record
+from benchmarks.records.measurements import Accuracy, Agreement
+from benchmarks.records.record import Record
 from benchmarks.report import BEGIN, END, insert_table, tables
 from runtime.errors import InputError
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from benchmarks import machine_peak
-from benchmarks.graph_cost import graph_cost
-from benchmarks.layer_times import layer_times
-from benchmarks.machine_peak import cpu_peak
-from benchmarks.measure_roofline import with_roofline
-from benchmarks.measurements import Peak
-from benchmarks.record import Record
-from benchmarks.roofline import limit_of, peak_for
+from benchmarks.records.measurements import Peak
+from benchmarks.records.record import Record
+from benchmarks.roofline import machine_peak
+from benchmarks.roofline.graph_cost import graph_cost
+from benchmarks.roofline.layer_times import layer_times
+from benchmarks.roofline.limits import limit_of, peak_for
+from benchmarks.roofline.machine_peak import cpu_peak
+from benchmarks.roofline.measure_roofline import with_roofline
 from refinenet.variants import create_model
 from runtime.errors import InputError
 from runtime.files import sha256_of

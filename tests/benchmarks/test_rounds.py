@@ -5,8 +5,8 @@ from itertools import cycle
 
 import pytest
 
-from benchmarks.measurements import Round
-from benchmarks.reference_workload import ReferenceWorkload, cpu_workload
+from benchmarks.host.reference_workload import ReferenceWorkload, cpu_workload
+from benchmarks.records.measurements import Round
 from benchmarks.rounds import WORKLOAD_TIMES, Contestant, Patience, play_in_turns
 from runtime.errors import DeviceError
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.backends import Streamed
-from benchmarks.measurements import Round
+from benchmarks.records.measurements import Round
 from benchmarks.scenarios import (
     RateSearch,
     StopRule,

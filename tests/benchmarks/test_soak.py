@@ -13,8 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.endurance import Sample, Soak, Video, growth, load_soak, stream_soak, video_frames
-from benchmarks.soak import judge, main
+from benchmarks.programs.endurance import (
+    Sample,
+    Soak,
+    Video,
+    growth,
+    load_soak,
+    stream_soak,
+    video_frames,
+)
+from benchmarks.programs.soak import judge, main
 from runtime.segmenter import Segmenter
 
 Frame = NDArray[np.uint8]

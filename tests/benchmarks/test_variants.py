@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from benchmarks import variants, variants_table
-from benchmarks.environment import environment
-from benchmarks.generated_weights import write_generated
-from benchmarks.timed_command import run
-from benchmarks.variants import SIZES, Job, passed
-from benchmarks.variants_record import (
+from benchmarks.host.environment import environment
+from benchmarks.programs.generated_weights import write_generated
+from benchmarks.programs.timed_command import run
+from benchmarks.programs.variants import SIZES, Job, passed
+from benchmarks.programs.variants_record import (
     Row,
     Step,
     VariantsRecord,
@@ -57,7 +57,7 @@ def row() -> Row:
 
 @pytest.fixture
 def record(row: Row) -> VariantsRecord:
-    return VariantsRecord("python -m benchmarks.variants", environment(), 1, (row,))
+    return VariantsRecord("python -m benchmarks.programs.variants", environment(), 1, (row,))
 
 
 def test_the_record_is_read_as_it_was_written(record: VariantsRecord, tmp_path: Path) -> None:

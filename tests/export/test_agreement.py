@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.agreement import Agreement, Output, boundary_band
+from export.parity.agreement import Agreement, Output, boundary_band
 
 CLASSES = ("left", "right")
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from export.build_progress import BuildProgress
+from export.building.build_progress import BuildProgress
 from runtime.tensorrt_api import TensorRT
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from releases import NAMES, Config, release
 
-from export import builder_config
-from export.builder_config import configure, network_flags
-from export.engine_options import EngineOptions
+from export.building import builder_config
+from export.building.builder_config import configure, network_flags
+from export.building.engine_options import EngineOptions
 from runtime.errors import DeviceError, InputError
 
 PLAIN = EngineOptions()

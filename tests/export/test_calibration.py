@@ -15,7 +15,7 @@ from graphs import run, tensors
 from numpy.typing import NDArray
 
 from export.calibration import collect_ranges, convolution_inputs, frame_batch
-from export.histograms import Method
+from export.int8.histograms import Method
 from export.to_int8 import to_int8
 from refinenet.activation_ranges import (
     Ranges,

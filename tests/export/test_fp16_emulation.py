@@ -9,7 +9,7 @@ from graphs import run, tensors, two_convolutions, types_of
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.fp16_emulation import rounded_to_fp16
+from export.parity.fp16_emulation import rounded_to_fp16
 
 HUNDRED = np.full((1, 1, 1, 1), 100, np.float16)
 

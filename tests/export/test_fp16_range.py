@@ -11,7 +11,6 @@ from graphs import agreement, nodes, run, tensors, types_of
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.fp16_emulation import rounded_to_fp16
 from export.fp16_range import (
     Peaks,
     convolution_peaks,
@@ -19,6 +18,7 @@ from export.fp16_range import (
     measure_peaks,
     peaks_from_ranges,
 )
+from export.parity.fp16_emulation import rounded_to_fp16
 from export.to_fp16 import half, to_fp16
 from export.to_onnx import save
 from refinenet.activation_ranges import Ranges

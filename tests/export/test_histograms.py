@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.histograms import BINS, Histogram, Method
+from export.int8.histograms import BINS, Histogram, Method
 from runtime.errors import InputError
 
 

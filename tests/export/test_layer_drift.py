@@ -22,8 +22,8 @@ from faults import (
 from graphs import edit
 from torch import nn
 
-from export.layer_drift import ORDINARY, LayerReport, against_fp32, against_pytorch
-from export.verdict import FAILED, StageResult
+from export.parity.layer_drift import ORDINARY, LayerReport, against_fp32, against_pytorch
+from export.parity.verdict import FAILED, StageResult
 from export.verify import VerifyOptions, inside, save_results, verify
 from runtime.frames import Frame
 

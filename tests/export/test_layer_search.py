@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from export.calibration import session_with_outputs
 from export.fp16_range import NOT_MEASURED
-from export.layer_search import SearchOptions, measure_sensitivity, search, select_layers
-from export.sensitivity import LayerLoss, Trial, labelled_samples, layer_losses, open_trial
-from export.switchable_int8 import scores_tensor
+from export.int8.layer_search import SearchOptions, measure_sensitivity, search, select_layers
+from export.int8.sensitivity import LayerLoss, Trial, labelled_samples, layer_losses, open_trial
+from export.int8.switchable_int8 import scores_tensor
 from export.to_int8 import convolutions, quantize, to_int8
 from refinenet.activation_ranges import Ranges, load_ranges
 from refinenet.data.datasets import open_dataset

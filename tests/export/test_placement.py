@@ -10,7 +10,7 @@ import pytest
 from graphs import nodes, readers
 from onnx import TensorProto, helper, numpy_helper
 
-from export.placement import reasons_for_fp16, skip_connections
+from export.int8.placement import reasons_for_fp16, skip_connections
 from export.to_int8 import convolutions, quantizable, quantize
 from refinenet.activation_ranges import Ranges
 

@@ -12,13 +12,13 @@ import pytest
 from graphs import nodes
 from numpy.typing import NDArray
 
-from export.preprocessing import (
+from export.parity.preprocessing import (
     INPUT_LIMITS,
     cause_of_difference,
     network_input,
     training_input,
 )
-from export.stages import OnnxStage
+from export.parity.stages import OnnxStage
 from export.verify import VerifyOptions, verify
 from refinenet.data.augmentation import to_input
 from runtime.card import IMAGENET_MEAN, Card, read_card

@@ -10,7 +10,7 @@ import torch
 
 from export.calibration import frame_batch, session_with_outputs
 from export.frame_model import FrameModel
-from export.switchable_int8 import scores_tensor
+from export.int8.switchable_int8 import scores_tensor
 from export.to_int8 import quantizable, quantize
 from refinenet.checkpoints import load_checkpoint
 from refinenet.training.qat import insert_fake_quantization, learned_ranges

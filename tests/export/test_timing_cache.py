@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from export.timing_cache import TimingCache
+from export.building.timing_cache import TimingCache
 from runtime.errors import InputError
 from runtime.tensorrt_api import TensorRT
 

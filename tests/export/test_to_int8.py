@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from export.calibration import collect_ranges
-from export.stages import OnnxStage
+from export.parity.stages import OnnxStage
 from export.to_int8 import quantizable, to_int8
 from refinenet.activation_ranges import Ranges, load_ranges
 from runtime.card import read_card

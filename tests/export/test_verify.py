@@ -14,9 +14,9 @@ from graphs import adopt, agreement, edit, nodes, run
 from numpy.typing import NDArray
 from torch import nn
 
-from export.gates import GATES
-from export.stage_files import stage_files
-from export.verdict import FAILED, NOT_RUN, PASSED, StageResult
+from export.parity.gates import GATES
+from export.parity.stage_files import stage_files
+from export.parity.verdict import FAILED, NOT_RUN, PASSED, StageResult
 from export.verify import VerifyOptions, verify
 from refinenet.checkpoints import save_checkpoint
 from runtime.card import Card, read_sidecar, sidecar_path

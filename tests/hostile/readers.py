@@ -81,7 +81,7 @@ class Reader:
 
 
 def read_record(path: Path) -> object:
-    from benchmarks.record import read_record  # late: it changes most
+    from benchmarks.records.record import read_record  # late: it changes most
 
     return read_record(path)
 

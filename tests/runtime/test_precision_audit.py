@@ -92,9 +92,9 @@ def plan(three_convolutions: Path) -> Path:
     """A real engine of it, built without a GPU."""
     if not tensorrt_api.is_installed("rtx"):
         pytest.skip("TensorRT-RTX is not installed")
-    from export.builder_config import configure, network_flags
-    from export.engine_options import EngineOptions
-    from export.onnx_parser import parse
+    from export.building.builder_config import configure, network_flags
+    from export.building.engine_options import EngineOptions
+    from export.building.onnx_parser import parse
 
     trt = tensorrt_api.load("rtx")
     logger = tensorrt_api.make_logger(trt)

@@ -1,0 +1,1 @@
+"""What a record of a benchmark holds, read and written strictly."""

@@ -1,0 +1,53 @@
+"""Under which conditions a record was made, in sentences."""
+
+from __future__ import annotations
+
+from benchmarks.records.record import Record
+
+
+def conditions_text(record: Record) -> str:
+    """What was asked of every backend."""
+    asked = record.conditions
+    threads = f"{asked.threads} threads" if asked.threads else "threads by each library's default"
+    images = f"{len(asked.images)} real image{'s' if len(asked.images) != 1 else ''}"
+    sizes = ", ".join(f"{size.height}x{size.width}" for size in asked.sizes)
+    parts = [
+        f"Scenario {', '.join(f'`{name}`' for name in asked.scenarios)} (MLPerf-style), "
+        f"batch {', '.join(map(str, asked.batches))}, {images} at {sizes}",
+        f"latency from a uint8 frame to a uint8 mask, both in host memory, {threads}",
+        f"{_rounds(record)} of at least {asked.seconds:g} s and {asked.minimum_count} frames, at "
+        f"most {asked.cap_seconds:g} s, after warm-up",
+    ]
+    if asked.latency_bound_ms is not None:
+        parts.append(f"server under a p99 of {asked.latency_bound_ms:g} ms")
+    if asked.reference:
+        parts.append(f"pixel agreement with {asked.reference} in FP32")
+    if asked.labels:
+        parts.append(f"mIoU on {asked.labels}")
+    return "; ".join(parts) + ". ≈ marks low confidence: fewer than 100 samples lie beyond it."
+
+
+def machine_text(record: Record) -> str:
+    """Where, with what, and when."""
+    machine, before = record.environment, record.before
+    load = "" if before.load_average is None else f", load average {before.load_average:g} before"
+    versions = ", ".join(f"{package} {found}" for package, found in machine.versions.items())
+    commit = (machine.commit or "")[:12] + (" with changes" if machine.commit_is_dirty else "")
+    parts = [
+        f"{machine.cpu}, {machine.cores} cores{load}",
+        *([f"{gpu.name}, driver {gpu.driver}" for gpu in machine.gpus] or ["no GPU"]),
+        f"{machine.system}, Python {machine.python}, {versions}",
+        *([f"commit {commit}"] if commit else []),
+        before.utc,
+    ]
+    return "; ".join(parts) + "."
+
+
+def _rounds(record: Record) -> str:
+    asked = record.conditions
+    if asked.stable_within is None:
+        return f"{asked.rounds} interleaved rounds"
+    return (
+        f"at least {asked.rounds} interleaved rounds, until medians are stable within "
+        f"{asked.stable_within:.0%} or {asked.limit_seconds:g} s are over,"
+    )

@@ -1,0 +1,1 @@
+"""How near to the machine's limit a backend comes."""

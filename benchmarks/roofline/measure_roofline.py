@@ -1,0 +1,81 @@
+"""The roofline of every backend of a record, from the graphs behind its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.backends import ONNX_RUNTIME_CPU, model_files
+from benchmarks.records.latency import summarize
+from benchmarks.records.measurements import SERVER, LayerTime, Measurement, Peak, Roofline
+from benchmarks.records.record import Record, Result
+from benchmarks.roofline.graph_cost import GraphCost, graph_cost
+from benchmarks.roofline.layer_times import layer_times
+from benchmarks.roofline.limits import limit_of, peak_for
+from benchmarks.roofline.machine_peak import machine_peaks
+from runtime.card import read_card
+from runtime.files import sha256_of
+
+
+def with_roofline(record: Record, models: Sequence[Path]) -> Record:
+    """The record with the machine's peaks, and the roofline of every result whose graph is there.
+
+    models: the files and folders that the record was made from. The work of an engine is that of
+    the ONNX file it was built from, the work of PyTorch that of the FP32 file of its weights.
+
+    Raises InputError for a graph whose work cannot be counted.
+    """
+    peaks = machine_peaks(record.conditions.threads)
+    graphs = _graphs_by_hash(models)
+    results = []
+    for result in record.results:
+        graph, frame = graphs.get(result.sha256), _frame_time(result)
+        if graph is not None and frame is not None:
+            result = replace(result, roofline=_roofline(result, graph, frame, peaks, record))
+        results.append(result)
+    return replace(record, peaks=peaks, results=tuple(results))
+
+
+def roofline(
+    cost: GraphCost, peak: Peak, median_ms: float, layers: tuple[LayerTime, ...]
+) -> Roofline:
+    """Of one backend. median_ms: of one frame."""
+    macs, moved_bytes = cost.macs // cost.batch, cost.bytes // cost.batch
+    limit_ms = limit_of(macs, moved_bytes, peak)
+    return Roofline(macs, moved_bytes, limit_ms, limit_ms / median_ms, layers)
+
+
+def _roofline(
+    result: Result, graph: Path, frame: tuple[Measurement, float], peaks: Sequence[Peak], of: Record
+) -> Roofline | None:
+    peak = peak_for(peaks, result.device, result.precision)
+    if peak is None:
+        return None
+    measurement, median_ms = frame
+    size = measurement.height, measurement.width
+    layers: tuple[LayerTime, ...] = ()
+    if result.name == ONNX_RUNTIME_CPU:
+        layers = layer_times(graph, size, of.conditions.threads)
+    return roofline(graph_cost(graph, size), peak, median_ms, layers)
+
+
+def _frame_time(result: Result) -> tuple[Measurement, float] | None:
+    """The first measurement without waiting in it, and the median of one frame in it."""
+    for entry in result.measurements:
+        if entry.rounds and entry.scenario != SERVER:
+            return entry, summarize(entry.rounds).median_ms / entry.frames_per_query
+    return None
+
+
+def _graphs_by_hash(models: Sequence[Path]) -> Mapping[str, Path]:
+    """The ONNX file behind a file's hash: its own, the engine's built from it, the weights'."""
+    files = model_files(models)
+    graphs = {sha256_of(file): file for file in files if file.suffix == ".onnx"}
+    for file in files:
+        parents = read_card(file).parents
+        if file.suffix == ".engine" and parents.get("onnx") in graphs:
+            graphs[sha256_of(file)] = graphs[parents["onnx"]]
+        elif file.suffix == ".onnx" and read_card(file).precision == "fp32":
+            graphs.setdefault(parents.get("weights", ""), file)
+    return graphs

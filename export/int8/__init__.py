@@ -1,0 +1,1 @@
+"""Where INT8 goes, on which ranges, and at what loss."""
