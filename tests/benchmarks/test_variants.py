@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import variants, variants_table
 from benchmarks.host.environment import environment
+from benchmarks.programs import variants, variants_table
 from benchmarks.programs.generated_weights import write_generated
 from benchmarks.programs.timed_command import run
 from benchmarks.programs.variants import SIZES, Job, passed

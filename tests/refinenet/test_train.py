@@ -321,7 +321,7 @@ def test_fine_tuning_starts_from_the_given_weights(
 def test_fine_tuning_for_other_classes_asks_for_a_new_classifier(
     options: TrainOptions, published_mobile: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="21 classes; expected the 11 of .*--new-classifier"):
+    with pytest.raises(InputError, match=r"21 classes; expected the 11 of .*--new-classifier"):
         train(replace(options, output=tmp_path, weights=published_mobile))
 
 
