@@ -16,10 +16,10 @@ from export.building.build_progress import BuildProgress
 from export.building.builder_config import configure, network_flags
 from export.building.engine_options import EngineOptions, Profile, Shape
 from export.building.onnx_parser import parse
-from runtime import tensorrt_api
+from runtime import gpu, tensorrt_api
 from runtime.card import Card, check_external_data, read_card, write_sidecar
 from runtime.errors import DeviceError, InputError
-from runtime.files import existing_file, sha256_of, written_whole
+from runtime.files import existing_file, only_writer, sha256_of, written_whole
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
 __all__ = ["FILE_TAGS", "EngineOptions", "Profile", "Shape", "to_engine"]
@@ -45,8 +45,6 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     logger = tensorrt_api.make_logger(trt)
     started = time.perf_counter()
     plan = _plan(trt, logger, onnx_path, card, options)
-    with written_whole(output) as temporary:
-        temporary.write_bytes(plan)
     build = {
         "package": trt.name,
         "version": trt.version,
@@ -60,7 +58,11 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
         "seconds": round(time.perf_counter() - started, 2),
         "warnings": logger.warnings,
     }
-    write_sidecar(output, replace(card, parents={"onnx": sha256_of(onnx_path)}), build)
+    card = replace(card, parents={"onnx": sha256_of(onnx_path)})
+    with only_writer(output.parent):
+        with written_whole(output) as temporary:
+            temporary.write_bytes(plan)
+        write_sidecar(output, card, build)
     return output
 
 
@@ -110,7 +112,7 @@ def _timing_cache(trt: TensorRT, options: EngineOptions) -> Any:
         return None
     from export.building.timing_cache import TimingCache  # needs a Unix, for its file lock
 
-    device = _gpu()
+    device = gpu.current_device()
     return TimingCache(options.timing_cache, trt, f"{device.name} {device.compute_capability}")
 
 
@@ -139,15 +141,9 @@ def _built_for(trt: TensorRT, options: EngineOptions) -> dict[str, Any]:
     """The GPUs that may run the engine: RTX's default is one engine for all from sm_80 on."""
     if trt.name == "rtx" and options.targets != ("current",):
         return {"compute_capabilities": list(options.targets), "hardware": "none"}
-    device = _gpu()
+    device = gpu.current_device()
     return {
         "compute_capabilities": [device.compute_capability],
         "hardware": options.hardware,
         "gpu": device.name,
     }
-
-
-def _gpu() -> Any:
-    from runtime.cuda import current_device  # only a build on the GPU itself needs CUDA
-
-    return current_device()

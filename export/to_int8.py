@@ -104,11 +104,18 @@ def _reasons_for_fp32(model: onnx.ModelProto, kept: Mapping[str, str]) -> dict[s
 
 def check_ranges(layers: Collection[onnx.NodeProto], ranges: Ranges) -> None:
     """InputError unless every one of these convolutions has a range."""
-    if missing := [layer.input[1] for layer in layers if layer.input[1] not in ranges.limits]:
+    missing = [layer.input[1] for layer in layers if layer.input[1] not in ranges.limits]
+    if not missing:
+        return
+    found = f"{len(missing)} of {len(layers)} convolutions have no range, such as {missing[0]}"
+    if len(missing) == len(layers):
         raise InputError(
-            f"the ranges are of another network: {len(missing)} of {len(layers)} convolutions have "
-            f"none, such as {missing[0]}; give calibration images instead"
+            f"the ranges are of another network: {found}; give calibration images instead"
         )
+    raise InputError(
+        f"the ranges do not cover every layer: {found}. Those of quantization-aware training hold "
+        "only the layers that it made INT8; give calibration images instead"
+    )
 
 
 def calibration_details(

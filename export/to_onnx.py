@@ -48,7 +48,8 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
     output: the ONNX file. Its input `frames` is (N, H, W, 3) uint8 BGR, its output `masks`
     (N, H, W) uint8, or `logits` (N, C, H, W) float32.
 
-    Raises InputError or CheckpointError for weights that cannot be read or are not finite.
+    Raises InputError or CheckpointError for weights that cannot be read or are not finite,
+    InputError for a network that torch.export cannot trace.
     """
     source = open_source(weights, options.factory, options.card)
     _check_finite(source)
@@ -65,7 +66,13 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
         parents={"weights": source.sha256},
         tools={"torch": torch.__version__, "onnx": onnx.__version__},
     )
-    model = exported(FrameModel(source.network, card, options.output_kind).eval(), options)
+    try:
+        model = exported(FrameModel(source.network, card, options.output_kind).eval(), options)
+    except torch.onnx.OnnxExporterError as error:
+        raise InputError(
+            f"{source.name} cannot be traced by torch.export: {_exporters_reason(error)}. "
+            "Its forward must not choose its path by the values of a tensor"
+        ) from error
     _release(source.network)
     save(model, output, card)
     return output
@@ -78,6 +85,14 @@ def _check_finite(source: Source) -> None:
                 f"{source.name}: {name} is not finite: the training that wrote it diverged. "
                 "Export an earlier checkpoint"
             )
+
+
+def _exporters_reason(error: BaseException) -> str:
+    """The message of the error that the exporter's own errors come from, without its advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
 
 
 def _release(network: nn.Module) -> None:
@@ -123,17 +138,24 @@ def save(
     FILE.data, and are gone from `model`; protobuf ends at 2 GiB.
     """
     data = path.with_name(path.name + ".data")
-    if model.ByteSize() > external_above:
-        details = {**card.details, "external_data": write_data(model, data)}
-        card = replace(card, details=details)
-    else:
-        data.unlink(missing_ok=True)
+    # A file that this one was made from may have had weights beside it.
+    details = {key: value for key, value in card.details.items() if key != "external_data"}
+    if external := model.ByteSize() > external_above:
+        details["external_data"] = write_data(model, data)
+    card = replace(card, details=details)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {CARD_KEY: card.to_json()})
-    with written_whole(path) as temporary:
-        write_model(model, temporary)
-        # The file, not the model in memory, of which the checker would make two more copies.
-        onnx.checker.check_model(temporary, full_check=True)
+    try:
+        with written_whole(path) as temporary:
+            write_model(model, temporary)
+            # The file, not the model in memory, of which the checker would make two more copies.
+            onnx.checker.check_model(temporary, full_check=True)
+    except BaseException:
+        if external:
+            data.unlink(missing_ok=True)
+        raise
+    if not external:
+        data.unlink(missing_ok=True)
     write_sidecar(path, card)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -113,6 +114,29 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where it could not be made, such as below a file
             temporary.unlink()
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Wait until no other process is within this block for the folder: a file and the card beside
+    it are then written by one process, and the last one's pair stays.
+
+    The lock is on the folder itself, which leaves nothing behind. Windows has no such lock, nor
+    have some network file systems: there a pair of two processes is refused when it is opened.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl  # a Unix's alone
+
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # and so unlocked
 
 
 def _remove_abandoned(folder: Path, kind: str) -> None:

@@ -97,13 +97,21 @@ def device_count() -> int:
     return int(import_module(IMPLEMENTATIONS[_usual()]).device_count())
 
 
+def installed() -> list[str]:
+    """The implementations whose package is there, the usual one first; none is imported."""
+    # The parent first: find_spec imports it, and other packages than ours lie in `cuda` too.
+    return [
+        name
+        for name, package in PACKAGES.items()
+        if find_spec(package.partition(".")[0]) is not None and find_spec(package) is not None
+    ]
+
+
 def _usual() -> str:
     if _CHOSEN:
         return _CHOSEN[0]
-    for name, package in PACKAGES.items():
-        # The parent first: find_spec imports it, and other packages than ours lie in `cuda` too.
-        if find_spec(package.partition(".")[0]) is not None and find_spec(package) is not None:
-            return name
+    if found := installed():
+        return found[0]
     raise MissingPackage("cuda-python", "cuda13", "CUDA (cuda12 for CUDA 12)")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.card import Card, read_card
+from runtime.card import Card, check_external_data, read_card
 from runtime.errors import DeployError, DeviceError, InputError, MissingPackage
 from runtime.files import existing_file
 from runtime.frames import Frame, check_batch, check_out
@@ -73,11 +73,12 @@ class OnnxSession:
         threads: of the CPU; by default as many as it has cores.
         card: the card of a file that carries none.
 
-        Raises InputError if it is no whole ONNX file of a frame model, CardError without a card,
-        DeviceError if the provider cannot be had.
+        Raises InputError if it is no whole ONNX file of a frame model or the weights beside it are
+        of another file, CardError without a card, DeviceError if the provider cannot be had.
         """
         path = existing_file(path)
         contents = read_card(path, card)
+        check_external_data(path, contents)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = NOTHING  # its exceptions say the same
         if threads is not None:

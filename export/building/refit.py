@@ -13,7 +13,7 @@ from runtime import tensorrt_api
 from runtime.card import check_hash, read_card, write_sidecar
 from runtime.compatibility import check_release_and_gpu
 from runtime.errors import DeviceError, InputError
-from runtime.files import existing_file, sha256_of, written_whole
+from runtime.files import existing_file, only_writer, sha256_of, written_whole
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
 
@@ -41,10 +41,12 @@ def refit(engine_path: Path, onnx_path: Path) -> Path:
     check_release_and_gpu(engine_path, sidecar.build)
     trt = tensorrt_api.load(sidecar.build["package"])
     plan = _refitted(trt, tensorrt_api.make_logger(trt), engine_path, onnx_path)
-    with written_whole(engine_path) as temporary:
-        temporary.write_bytes(plan)
+    card = replace(read_card(onnx_path), parents={"onnx": parent})
     build = {**sidecar.build, "weights": "embedded" if kind == "stripped" else kind}
-    write_sidecar(engine_path, replace(read_card(onnx_path), parents={"onnx": parent}), build)
+    with only_writer(engine_path.parent):
+        with written_whole(engine_path) as temporary:
+            temporary.write_bytes(plan)
+        write_sidecar(engine_path, card, build)
     return engine_path
 
 

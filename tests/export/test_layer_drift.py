@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import (
+from planted_faults import (
     Change,
     break_fp32,
     one_bad_scale,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from faults import break_fp32, one_bad_scale, plant_overflow, wrong_mean
+from planted_faults import break_fp32, one_bad_scale, plant_overflow, wrong_mean
 from graphs import adopt, agreement, edit, nodes, run
 from numpy.typing import NDArray
 from torch import nn

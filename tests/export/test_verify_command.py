@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from faults import break_fp32, one_bad_scale, swapped_channels
+from planted_faults import break_fp32, one_bad_scale, swapped_channels
 from graphs import edit
 
 from refinenet.__main__ import main
