@@ -51,7 +51,7 @@ def to_int8(
     peaks: what FP16 must hold; see to_fp16. What it cannot hold stays FP32.
     selection: by the rule of placement.py by default.
 
-    Raises InputError if the ranges are of another network.
+    Raises InputError unless every layer to quantize has a range.
     """
     fp32_path = existing_file(fp32_path)
     model, card = onnx.load(fp32_path), read_card(fp32_path)

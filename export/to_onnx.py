@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import onnx
@@ -23,6 +24,10 @@ from runtime.files import written_whole
 
 OPSET = 19  # the first whose QuantizeLinear takes FP16 scales
 MAX_IR_VERSION = 10  # what TensorRT 10.3's parser reads
+TALKATIVE = (
+    "torch.onnx._internal.exporter._registration",
+    "torch.fx.experimental.symbolic_shapes",
+)
 INPUT, MASK, LOGITS = "frames", "masks", "logits"
 
 
@@ -49,7 +54,7 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
     (N, H, W) uint8, or `logits` (N, C, H, W) float32.
 
     Raises InputError or CheckpointError for weights that cannot be read or are not finite,
-    InputError for a network that torch.export cannot trace.
+    InputError for a network that torch.onnx.export cannot trace or translate.
     """
     source = open_source(weights, options.factory, options.card)
     _check_finite(source)
@@ -70,8 +75,8 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
         model = exported(FrameModel(source.network, card, options.output_kind).eval(), options)
     except torch.onnx.OnnxExporterError as error:
         raise InputError(
-            f"{source.name} cannot be traced by torch.export: {_exporters_reason(error)}. "
-            "Its forward must not choose its path by the values of a tensor"
+            f"{source.name} cannot be exported: {_exporters_reason(error)}. Rewrite that part of "
+            "its forward: no path may hang on values, and ONNX must have every operator"
         ) from error
     _release(source.network)
     save(model, output, card)
@@ -88,11 +93,11 @@ def _check_finite(source: Source) -> None:
 
 
 def _exporters_reason(error: BaseException) -> str:
-    """The message of the error that the exporter's own errors come from, without its advice."""
+    """What the error that the exporter's own came from says, without its pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(lines[0].split())[:300].rstrip(".")
 
 
 def _release(network: nn.Module) -> None:
@@ -167,13 +172,16 @@ def logits_bytes(card: Card, options: OnnxOptions) -> int:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Hide what the exporter says of packages that it looks for and of its own deprecations."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Hide what the exporter says of packages that it looks for and of its own deprecations, and
+    the graph that torch.export prints before it fails."""
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -6,11 +6,13 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from types import MappingProxyType
 
-from runtime import tensorrt_api
+from runtime import gpu, tensorrt_api
 from runtime.compatibility import RTX_COMPUTE_CAPABILITIES
 from runtime.errors import DeployError, MissingPackage
 
+DISTRIBUTIONS = MappingProxyType({"cuda-python": "cuda-bindings", "pycuda": "pycuda"})
 INSTALL = "pip install 'refinenet-deploy[{}]'"
 
 
@@ -30,6 +32,7 @@ def examine() -> list[Finding]:
         Finding("Python", True, platform.python_version()),
         _onnxruntime(),
         _tensorrt("tensorrt"),
+        *_lean_runtime(),
         _tensorrt("rtx"),
         *_gpu(),
         _distribution("torch", "train", "training, export from weights, verify"),
@@ -57,19 +60,34 @@ def _tensorrt(runtime: str) -> Finding:
         return Finding(title, False, str(error))
 
 
+def _lean_runtime() -> list[Finding]:
+    """TensorRT's lean or dispatch runtime, where it stands in for the full package."""
+    if tensorrt_api.is_installed("tensorrt"):
+        return []
+    try:
+        trt = tensorrt_api.load_for_running("tensorrt", version_compatible=True)
+    except MissingPackage:
+        return []
+    except DeployError as error:
+        return [Finding("TensorRT's lean runtime", False, str(error))]
+    found = (
+        f"{trt.module.__name__} {trt.version}, runs --version-compatible engines and builds none"
+    )
+    return [Finding("TensorRT's lean runtime", True, found)]
+
+
 def _gpu() -> list[Finding]:
     """CUDA's bindings, the GPU behind them, and whether TensorRT-RTX is meant for it."""
-    try:
-        from runtime.cuda import current_device
-    except MissingPackage:
+    if not (names := gpu.installed()):
         mend = f"{INSTALL.format('cuda13')}, on CUDA 12 {INSTALL.format('cuda12')}"
         return [
             Finding("CUDA bindings", False, "not installed", mend),
             Finding("GPU", False, "unknown without the CUDA bindings"),
         ]
-    bindings = Finding("CUDA bindings", True, _version("cuda-bindings") or "installed")
+    versions = (f"{name} {_version(DISTRIBUTIONS[name]) or ''}".strip() for name in names)
+    bindings = Finding("CUDA bindings", True, ", ".join(versions))
     try:
-        device = current_device()
+        device = gpu.current_device()
     except DeployError as error:
         reason = str(error).partition(". See")[0]
         mend = "install NVIDIA's driver; without a GPU: ONNX Runtime runs .onnx files"

@@ -129,8 +129,11 @@ def only_writer(folder: Path) -> Iterator[None]:
         return
     import fcntl  # a Unix's alone
 
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # written_whole says what is wrong with it, where it is wrong for writing
+        yield
+        return
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)

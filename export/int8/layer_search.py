@@ -59,7 +59,7 @@ def select_layers(
 ) -> Selection:
     """The largest set of INT8 layers that loses at most so many points of mIoU.
 
-    Raises InputError if the data cannot be used or the ranges are of another network.
+    Raises InputError if the data cannot be used or a layer has no range.
     """
     if options.data is None:
         raise InputError("a search needs labelled images; give --data DIR")
@@ -136,7 +136,7 @@ def measure_sensitivity(
 ) -> None:
     """Write what each layer alone costs, on labelled training images, or on these images.
 
-    Raises InputError without either, or if the ranges are of another network.
+    Raises InputError without either, or if a layer has no range.
     """
     if options.sensitivity is None or (options.data is None and not images):
         raise InputError("no images to measure layers on; give --data, or images to calibrate on")

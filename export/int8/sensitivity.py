@@ -60,7 +60,7 @@ class Trial:
 def open_trial(
     fp32_path: Path, ranges: Ranges, samples: Sequence[Sample], quiet: bool = False
 ) -> Trial:
-    """Raises InputError if the ranges are of another network."""
+    """Raises InputError unless every switchable layer has a range."""
     model = onnx.load(fp32_path)
     by_rule = reasons_for_fp16(model)
     network = SwitchableInt8(model, switchable_layers(by_rule, model), ranges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,15 @@ class Named(nn.Module):
     def forward(self, image):
         scores = self.layers(image)
         return {"out": scores, "aux": scores + 1}
+
+class Branching(Named):
+    def forward(self, image):
+        scores = self.layers(image)
+        return scores if scores.mean() > 0 else scores + 1
+
+class Strange(Named):
+    def forward(self, image):
+        return torch.linalg.qr(self.layers(image))[0]
 
 class Pair(Named):
     def forward(self, image):
@@ -138,6 +148,24 @@ def test_what_is_no_network_is_refused_in_one_line(factory: str, message: str) -
     with pytest.raises(InputError, match=message) as caught:
         open_source(None, factory)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("Branching", "data-dependent expression"),
+        ("Strange", "No ONNX function found for .*linalg_qr"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_in_one_line(
+    function: str, reason: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = f"--output {tmp_path} --size 64x64 --precision fp32 --quiet"
+    assert main(["export", "--factory", f"my_networks:{function}", *options.split()]) == 2
+    told = capfd.readouterr().err
+    assert re.search(rf"InputError: my_networks:{function} cannot be exported: .*{reason}", told)
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_card_for_another_number_of_classes_is_refused(tmp_path: Path) -> None:

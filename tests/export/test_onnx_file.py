@@ -19,6 +19,7 @@ from export.to_onnx import save
 from runtime import tensorrt_api
 from runtime.card import Card, read_card
 from runtime.errors import InputError
+from runtime.onnx_session import OnnxSession
 
 SHAPE = (1, 32, 32, 3)
 
@@ -103,6 +104,39 @@ def test_an_engine_is_built_from_both_files_or_not_at_all(
     data.unlink()
     with pytest.raises(InputError, match=r"toy\.fp32\.onnx\.data does not exist"):
         to_engine(path, options)
+
+
+def test_onnx_runtime_opens_both_files_or_none(
+    model: onnx.ModelProto, frame_card: Card, frames: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "toy.fp32.onnx"
+    expected = run(model, frames)
+    save(model, path, frame_card, external_above=1000)
+    with OnnxSession.open(path) as session:
+        np.testing.assert_array_equal(session(frames), expected)
+    data = path.with_name("toy.fp32.onnx.data")
+    data.write_bytes(data.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(InputError, match=r"does not hold the weights of toy\.fp32\.onnx"):
+        OnnxSession.open(path)
+
+
+def test_a_graph_that_the_checker_refuses_leaves_no_weights_either(
+    model: onnx.ModelProto, frame_card: Card, tmp_path: Path
+) -> None:
+    model.graph.node[2].input[0] = "nothing"
+    with pytest.raises(onnx.checker.ValidationError):
+        save(model, tmp_path / "toy.fp32.onnx", frame_card, external_above=1000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_made_of_a_large_file_names_no_weights_beside_it(
+    model: onnx.ModelProto, frame_card: Card, tmp_path: Path
+) -> None:
+    large, small = tmp_path / "toy.fp32.onnx", tmp_path / "toy.fp16.onnx"
+    save(model, large, frame_card, external_above=1000)
+    save(onnx.load(large), small, read_card(large))
+    assert "external_data" in read_card(large).details
+    assert "external_data" not in read_card(small).details
 
 
 PEAK = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from onnx import TensorProto
 
 from export.calibration import collect_ranges
 from export.parity.stages import OnnxStage
-from export.to_int8 import quantizable, to_int8
+from export.to_int8 import Selection, quantizable, to_int8
 from refinenet.activation_ranges import Ranges, load_ranges
 from runtime.card import read_card
 from runtime.errors import InputError
@@ -177,6 +178,21 @@ def test_ranges_of_another_network_are_refused(
     with pytest.raises(InputError, match=r"of another network: 49 of 49 convolutions"):
         to_int8(exported / "street.fp32.onnx", tmp_path / "street.int8.onnx", strange)
     assert not list(tmp_path.iterdir())
+
+
+def test_ranges_of_some_layers_alone_are_not_called_another_networks(
+    exported: Path, ranges: Ranges, tmp_path: Path
+) -> None:
+    (name, _), *others = ranges.limits.items()
+    with pytest.raises(
+        InputError, match=rf"do not cover every layer: 1 of \d+ .* such as {re.escape(name)}"
+    ):
+        to_int8(
+            exported / "street.fp32.onnx",
+            tmp_path / "street.int8.onnx",
+            replace(ranges, limits=dict(others)),
+            selection=Selection({}),
+        )
 
 
 def test_a_range_beyond_fp16_is_refused(exported: Path, ranges: Ranges, tmp_path: Path) -> None:

@@ -147,6 +147,26 @@ def test_a_dynamic_graph_takes_any_batch_and_size(
     assert agreement(masks, masks_of(network, card, frames)) >= 0.9999
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "size"), [(1, (1024, 2048)), (3, (131, 203))])
+def test_the_masks_are_pytorchs_at_full_hd_scale_and_in_static_batches(
+    batch: int,
+    size: tuple[int, int],
+    weights: Path,
+    network: nn.Module,
+    card: Card,
+    photo_frame: Frame,
+    tmp_path: Path,
+) -> None:
+    path = to_onnx(weights, tmp_path / "street.fp32.onnx", OnnxOptions(size, batch))
+    photo = cv2.resize(photo_frame, size[::-1], interpolation=cv2.INTER_CUBIC)
+    frames = np.ascontiguousarray(np.stack([photo, photo[:, ::-1], photo[::-1]])[:batch])
+    masks = run(path, frames)
+    assert masks.shape == (batch, *size)
+    assert len(np.unique(masks)) > 3
+    assert agreement(masks, masks_of(network, card, frames)) >= 0.9999
+
+
 def test_a_static_graph_takes_its_own_size_alone(fp32: Path, photo_frame: Frame) -> None:
     with pytest.raises(Exception, match="Got invalid dimensions"):
         run(fp32, photo_frame[None])

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graphs import run
+from graphs import nodes, run
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -69,6 +69,13 @@ def test_the_static_2_scale_graph_gives_pytorchs_scores(
     backbone.large, backbone.small = backbone.small, backbone.large
     assert error(model, graph, frames) > 1e-4, "the comparison does not tell the scales apart"
     backbone.large, backbone.small = backbone.small, backbone.large
+
+
+def test_the_static_2_scale_graph_computes_no_sizes(model: FrameModel) -> None:
+    graph = exported(model, OnnxOptions((67, 101), output_kind="logits"))
+    found = {node.op_type for node in graph.graph.node}
+    assert not found & {"Shape", "Size", "Range", "Reshape", "Slice", "BatchNormalization"}
+    assert len(nodes(graph, "Gather")) == 1  # BGR to RGB
 
 
 def test_the_dynamic_2_scale_graph_gives_pytorchs_scores_at_any_size(
