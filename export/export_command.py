@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from export.int8.measurement import Measurement
 
 PRECISIONS = ("fp32", "fp16", "int8")
+DATASET = "camvid"
+SEARCH_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class ExportOptions:
     sensitivity: Path | None
     accuracy_loss: float | None
     data: Path | None
-    dataset: str
-    search_images: int
+    dataset: str | None
+    search_images: int | None
     output_kind: str
     resize: str
     quiet: bool
@@ -135,12 +137,11 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
         "or on those of --calibration",
     )
     group.add_argument("--data", type=Path, metavar="DIR", help="a dataset with labels")
-    group.add_argument("--dataset", default="camvid", help="(default: %(default)s)")
+    group.add_argument("--dataset", help=f"its kind (default: {DATASET})")
     group.add_argument(
         "--search-images",
         type=positive,
-        default=16,
-        help="images for these two, evenly spread (default: %(default)s)",
+        help=f"images for these two, evenly spread (default: {SEARCH_IMAGES})",
     )
 
 
@@ -151,6 +152,7 @@ def _export(options: ExportOptions) -> int:
     from runtime.card import read_card
 
     _check(options)
+    _check_paths(options)
     weights = _weights(options)
     folder = output_folder(options.output)
     name = options.name or weights.name.split(".")[0]
@@ -218,8 +220,8 @@ def _export_int8(
         save_ranges(ranges, options.save_ranges)
     search = SearchOptions(
         data=options.data,
-        dataset=options.dataset,
-        images=options.search_images,
+        dataset=options.dataset or DATASET,
+        images=options.search_images or SEARCH_IMAGES,
         sensitivity=options.sensitivity,
         quiet=options.quiet,
     )
@@ -258,8 +260,16 @@ def _check(options: ExportOptions) -> None:
     if options.calibration is not None and options.precisions == ("fp32",):
         raise InputError("--calibration only for fp16 and int8; add one of them to --precision")
     searching = options.accuracy_loss is not None or options.sensitivity is not None
-    if options.data is not None and not searching:
-        raise InputError("--data is for --accuracy-loss and --sensitivity; give one of them")
+    of_search = {
+        "--data": options.data,
+        "--dataset": options.dataset,
+        "--search-images": options.search_images,
+    }
+    given = [name for name, value in of_search.items() if value is not None]
+    if given and not searching:
+        raise InputError(
+            f"{', '.join(given)} only for --accuracy-loss and --sensitivity; give one of them"
+        )
     if options.accuracy_loss is not None:
         if not 0 <= options.accuracy_loss < 100:
             raise InputError(f"--accuracy-loss {options.accuracy_loss:g}; expected 0 to 100 points")
@@ -269,6 +279,25 @@ def _check(options: ExportOptions) -> None:
         raise InputError("--accuracy-loss and --sensitivity need --output-kind mask")
     if options.sensitivity is not None and options.data is None and options.calibration is None:
         raise InputError("--sensitivity needs images: --data DIR, or --calibration IMAGES")
+
+
+def _check_paths(options: ExportOptions) -> None:
+    """InputError for data or places to write that the end of the work would stumble over."""
+    from export.int8.layer_search import REPORTED, SEARCHED
+    from refinenet.data.datasets import open_dataset
+
+    if options.data is not None:
+        splits = (SEARCHED,) if options.accuracy_loss is None else (SEARCHED, REPORTED)
+        for split in splits:
+            open_dataset(options.dataset or DATASET, options.data, split)
+    elif options.dataset is not None:
+        raise InputError("--dataset says what --data DIR holds; give both")
+    for path in (options.save_ranges, options.sensitivity):
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected a file to write")
+        output_folder(path.parent)
 
 
 def _note(text: str) -> None:

@@ -173,11 +173,18 @@ def _with_peaks(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto
     return probe
 
 
-def _peak_nodes(name: str) -> tuple[onnx.NodeProto, onnx.NodeProto]:
-    return (
-        helper.make_node("Abs", [name], [f"{name}_abs"]),
-        helper.make_node("ReduceMax", [f"{name}_abs"], [f"{name}_peak"], keepdims=0),
+def _peak_nodes(name: str) -> list[onnx.NodeProto]:
+    """ONNX Runtime's ReduceMax passes over NaN, which thus counts as infinity."""
+    absolute, is_nan, infinity, counted = (
+        f"{name}_{part}" for part in ("abs", "is_nan", "infinity", "counted")
     )
+    return [
+        helper.make_node("Abs", [name], [absolute]),
+        helper.make_node("IsNaN", [name], [is_nan]),
+        helper.make_node("Constant", [], [infinity], value_float=np.inf),
+        helper.make_node("Where", [is_nan, infinity, absolute], [counted]),
+        helper.make_node("ReduceMax", [counted], [f"{name}_peak"], keepdims=0),
+    ]
 
 
 def _with_sums(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -80,6 +81,7 @@ def _kept_as_double(model: onnx.ModelProto, kept: Container[str]) -> onnx.ModelP
             nodes += wide.narrowed(node)
     del wide.model.graph.node[:]
     wide.model.graph.node.extend(nodes)
+    wide.drop_replaced_constants()
     for output in wide.model.graph.output:
         if output.name in wide.doubles:
             output.type.tensor_type.elem_type = TensorProto.DOUBLE
@@ -93,15 +95,16 @@ class _Widening:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        typed = onnx.shape_inference.infer_shapes(model).graph
-        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        _constants_to_initializers(self.model.graph)
+        typed = onnx.shape_inference.infer_shapes(self.model).graph
+        self.constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
         self.floats = {
             value.name
             for value in (*typed.input, *typed.value_info, *typed.output)
             if value.type.tensor_type.elem_type == TensorProto.FLOAT
         } | {name for name, t in self.constants.items() if t.data_type == TensorProto.FLOAT}
-        self.model = onnx.ModelProto()
-        self.model.CopyFrom(model)
         del self.model.graph.value_info[:]
         self.doubles: set[str] = set()
 
@@ -142,6 +145,29 @@ class _Widening:
                     self.floats.add(narrow)
                     casts.append(helper.make_node("Cast", [name], [narrow], to=TensorProto.FLOAT))
         return [*casts, node]
+
+
+    def drop_replaced_constants(self) -> None:
+        """Remove the constants that nothing reads since all their readers became DOUBLE."""
+        graph = self.model.graph
+        read = {name for node in graph.node for name in node.input}
+        for tensor in list(graph.initializer):
+            if f"{tensor.name}_fp32" in self.doubles and tensor.name not in read:
+                graph.initializer.remove(tensor)
+
+
+def _constants_to_initializers(graph: onnx.GraphProto) -> None:
+    """Floats that Constant nodes hold, as initializers: the one form of a constant from here on."""
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        value = helper.get_attribute_value(node.attribute[0])
+        kind = node.attribute[0].name
+        if kind in ("value_float", "value_floats"):
+            value = numpy_helper.from_array(np.array(value, np.float32))
+        elif kind != "value" or value.data_type != TensorProto.FLOAT:
+            continue
+        graph.initializer.add().CopyFrom(value)
+        graph.initializer[-1].name = node.output[0]
+        graph.node.remove(node)
 
 
 def _double_to_float(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -57,7 +57,7 @@ def to_int8(
     model, card = onnx.load(fp32_path), read_card(fp32_path)
     kept = kept_in_fp32(model, peaks)
     selection = selection or Selection(reasons_for_fp16(model))
-    left = {**selection.left_in_fp16, **_reasons_for_fp32(model, kept)}
+    left = {**selection.left_in_fp16, **reasons_for_fp32(model, kept)}
     details = {
         "fp16": fp16_details(model, kept, peaks),
         "calibration": calibration_details(model, left, ranges),
@@ -93,7 +93,7 @@ def int8_graph(
     return half(copy, kept_in_fp32)
 
 
-def _reasons_for_fp32(model: onnx.ModelProto, kept: Mapping[str, str]) -> dict[str, str]:
+def reasons_for_fp32(model: onnx.ModelProto, kept: Mapping[str, str]) -> dict[str, str]:
     """The convolutions among the nodes that FP16 cannot hold: INT8 would end in FP16 too."""
     return {
         layer.input[1]: f"stays FP32: {kept[layer.output[0]]}"

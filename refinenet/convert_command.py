@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.arguments import DONE, Parser
+from runtime.arguments import DONE, Parser, print_written
 
 
 def convert(arguments: Sequence[str]) -> int:
     """refinenet convert: any checkpoint to .safetensors with a card."""
-    from refinenet.convert import ConvertOptions, convert
-
     parser = Parser(
         "convert",
         "Write a checkpoint as .safetensors with a card. Network, depth and number of classes are\n"
@@ -33,7 +31,9 @@ def convert(arguments: Sequence[str]) -> int:
         "pool-conv; conv-pool for the authors' NYUDv2, Person-Part, Context, SUN and ADE20K)",
     )
     given = vars(parser.parse_args(arguments))
+    from refinenet.convert import ConvertOptions, convert
+
     del given["quiet"]  # nothing here takes long
     output = convert(given.pop("weights"), given.pop("output"), ConvertOptions(**given))
-    print(f"{output}  {output.stat().st_size / 1e6:.1f} MB")
+    print_written(output)
     return DONE

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from refinenet.dataset_option import add_dataset
 from runtime.arguments import DONE, Parser
 from runtime.errors import CheckFailed
-
-DATASET_HELP = "a name of docs/datasets.md, or a .json or .yaml file (default: %(default)s)"
 
 
 def data(arguments: Sequence[str]) -> int:
     """refinenet data check: what is wrong with labelled images, and how often each class occurs."""
-    from refinenet.data.check import CheckOptions, check_dataset, problem_list, table
-
     parser = Parser(
         "data",
         "Read every image with its label. Missing and unreadable files, labels of another size,\n"
@@ -24,7 +21,7 @@ def data(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("action", choices=("check",))
     parser.add_argument("data", type=Path, metavar="DIR", help="the dataset's folder")
-    parser.add_argument("--dataset", default="camvid", help=DATASET_HELP)
+    add_dataset(parser)
     parser.add_argument(
         "--split",
         dest="splits",
@@ -34,6 +31,8 @@ def data(arguments: Sequence[str]) -> int:
         help="(default: all that are there)",
     )
     given = vars(parser.parse_args(arguments))
+    from refinenet.data.check import CheckOptions, check_dataset, problem_list, table
+
     del given["action"]
     findings = check_dataset(CheckOptions(**given))
     print(table(findings))

@@ -8,10 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from refinenet.dataset_option import add_dataset
 from runtime.arguments import DONE, Parser, positive, size, whole
 from runtime.errors import InputError
-
-DATASET_HELP = "a name of docs/datasets.md, or a .json or .yaml file (default: %(default)s)"
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -28,7 +27,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("model", help="a file, or the name of shipped weights")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--dataset", default="camvid", help=DATASET_HELP)
+    add_dataset(parser)
     parser.add_argument("--split", default="val", help="(default: %(default)s)")
     parser.add_argument("--limit", type=positive, help="at most so many images")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and conditions")
@@ -37,7 +36,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     )
     _add_passes(parser.add_argument_group("of weights"))
     exported = parser.add_argument_group("of ONNX files and engines")
-    exported.add_argument("--provider", help="of ONNX Runtime: cpu (default), cuda, tensorrt")
+    exported.add_argument("--provider", help="of ONNX Runtime: cpu (default), cuda, tensorrt, rtx")
     exported.add_argument("--card", type=Path, help="the card of a model that carries none")
     given = vars(parser.parse_args(arguments))
     return _evaluate(given.pop("json"), given)

@@ -6,17 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.arguments import DONE, Parser, positive, whole
-
-DATASET_HELP = "a name of docs/datasets.md, or a .json or .yaml file (default: %(default)s)"
+from refinenet.dataset_option import add_dataset
+from runtime.arguments import DONE, Parser, positive, print_written, whole
 
 
 def train(arguments: Sequence[str]) -> int:
     """refinenet train: labelled images to weights."""
-    from refinenet.train import TrainOptions, train
-    from refinenet.training.distributed import is_first_process
     from refinenet.training.recipe_options import add_recipe_options, take_recipe
-    from refinenet.training.run_folder import time_summary
 
     parser = Parser(
         "train",
@@ -30,7 +26,7 @@ def train(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--variant", required=True, help="such as lw-mobilenetv2 or refinenet-101")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--dataset", default="camvid", metavar="NAME|FILE", help=DATASET_HELP)
+    add_dataset(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="RUN_DIR")
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in RUN_DIR, if there is one"
@@ -58,11 +54,15 @@ def train(arguments: Sequence[str]) -> int:
     _add_means(parser.add_argument_group("means: these change the speed, not the recipe"))
     add_recipe_options(parser)
     given = vars(parser.parse_args(arguments))
+    from refinenet.train import TrainOptions, train
+    from refinenet.training.distributed import is_first_process
+    from refinenet.training.run_folder import time_summary
+
     options = TrainOptions(recipe=take_recipe(given), **given)
     best = train(options)
     if is_first_process():
         print(time_summary(options.output))
-        print(f"{best}  {best.stat().st_size / 1e6:.1f} MB")
+        print_written(best)
     return DONE
 
 

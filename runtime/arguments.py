@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from runtime.errors import CheckFailed, DeployError, InputError
 
 DONE, CHECK_FAILED, INVALID, INTERRUPTED = 0, 1, 2, 130
+READER_GONE = 141  # what a shell sees of a command that SIGPIPE ended
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -48,11 +49,11 @@ class Parser(argparse.ArgumentParser):
 def run_command(command: Command, name: str, arguments: Sequence[str]) -> int:
     """Run a sub-command and turn its errors into one line on stderr and an exit code."""
     prepare_process()
+    message = ""
     try:
-        code = _to_the_end(command, arguments)
+        code = _ended(command, arguments)
     except BrokenPipeError:  # the reader of our output went away, as head does
-        _drop(sys.stdout)
-        return DONE
+        code = READER_GONE
     except (DeployError, CheckFailed) as error:
         code, message = error.exit_code, f"{type(error).__name__}: {error}"
     except KeyboardInterrupt:
@@ -60,26 +61,41 @@ def run_command(command: Command, name: str, arguments: Sequence[str]) -> int:
     except MemoryError as error:
         code, message = INVALID, f"this machine's memory does not suffice ({error})"
     except OSError as error:  # a disk, a pipe or a network that fails in the middle of the work
-        _drop(sys.stdout)
-        code, message = INVALID, f"{error.filename or 'reading or writing'}: {error.strerror}"
-    else:
-        return code
+        code, message = INVALID, _failed(error)
     try:
-        print(f"{name}: {one_line(message)}", file=sys.stderr)
+        _flush()
+    except OSError as error:
+        if not message:
+            code, message = INVALID, _failed(error)
+    try:
+        if message:
+            print(f"{name}: {one_line(message)}", file=sys.stderr)
     except OSError:  # stderr can be a full disk too
         _drop(sys.stderr)
     return code
 
 
-def _to_the_end(command: Command, arguments: Sequence[str]) -> int:
-    """Run it, and have all that it printed accepted."""
+def _ended(command: Command, arguments: Sequence[str]) -> int:
+    """Run it to its exit code."""
     try:
-        code = command(arguments)
+        return command(arguments)
     except SystemExit:  # of argparse, after --help
-        sys.stdout.flush()
+        _flush()
         raise
-    sys.stdout.flush()
-    return code
+
+
+def _flush() -> None:
+    """Have what was printed accepted, unless its reader went away; OSError of a full disk."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _drop(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
+def _failed(error: OSError) -> str:
+    return f"{error.filename or 'reading or writing'}: {error.strerror or error}"
 
 
 def prepare_process() -> None:

@@ -46,6 +46,7 @@ def current_device() -> Device:
         driver_cuda=f"{version // 1000}.{version % 1000 // 10}",
         memory_bytes=facts.totalGlobalMem,
         integrated=bool(facts.integrated),
+        index=index,
     )
 
 

@@ -7,7 +7,7 @@ codes; they leave this file as DeviceError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn
@@ -15,13 +15,15 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import MissingPackage
+from runtime.errors import DeviceError, MissingPackage
 from runtime.gpu import Device, Owned, call_failed, out_of_memory
 
 try:
     import pycuda.driver as pycuda
 except ModuleNotFoundError as error:
     raise MissingPackage("pycuda", "pycuda", "CUDA through PyCUDA") from error
+except ImportError as error:  # of libcuda, which comes with the driver
+    raise DeviceError(f"PyCUDA is installed and cannot be loaded ({error})") from error
 
 TITLE = "PyCUDA"
 HAS_GRAPHS = False
@@ -51,6 +53,7 @@ def current_device() -> Device:
             driver_cuda=f"{version // 1000}.{version % 1000 // 10}",
             memory_bytes=device.total_memory(),
             integrated=bool(device.get_attribute(pycuda.device_attribute.INTEGRATED)),
+            index=[pycuda.Device(i) for i in range(pycuda.Device.count())].index(device),
         )
 
 
@@ -125,18 +128,6 @@ class Event(Owned):
 
     def close(self) -> None:
         self.mark = None
-
-
-class Graph(Owned):
-    """PyCUDA has none: HAS_GRAPHS says so, and nobody makes one."""
-
-    def __init__(self, stream: Stream, enqueue: Callable[[], None]) -> None:
-        del stream, enqueue
-        raise call_failed("cuStreamBeginCapture", "PyCUDA has no CUDA graphs")
-
-    def launch(self, stream: Stream) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class DeviceBuffer(Owned):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from runtime.arguments import DONE, Parser
-
-if TYPE_CHECKING:
-    pass
 
 
 def doctor(arguments: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from runtime.files import existing_file
 from runtime.frames import Frame, check_batch
 from runtime.gpu_frames import GpuFrames
 from runtime.lane import Lane, Shared
-from runtime.loaded_engine import EngineOptions, LoadedEngine
+from runtime.loaded_engine import EngineOptions, LoadedEngine, Shape
 from runtime.tensorrt_api import TensorRT, gpu_present
 
 SMALLEST_SCRATCH = 256  # TensorRT's alignment; an engine may say that it needs none
@@ -60,16 +60,23 @@ class Engine:
         contents = read_card(path, card)
         if card is not None and read_sidecar(path, card) is None:
             return cls(path, contents, _load_for_foreign(path), options)
-        build = check_hash(path, card).build
+        sidecar = check_hash(path, card)
+        build = sidecar.build
         check_machine(path, build)
         compatible = options.version_compatible or build.get("version_compatible") is True
         options = replace(options, version_compatible=compatible)
         trt = tensorrt_api.load_for_running(build["package"], version_compatible=compatible)
-        return cls(path, contents, trt, options)
+        return cls(path, contents, trt, options, sidecar.sha256)
 
     def __init__(
-        self, path: Path, card: Card, trt: TensorRT, options: EngineOptions | None = None
+        self,
+        path: Path,
+        card: Card,
+        trt: TensorRT,
+        options: EngineOptions | None = None,
+        sha256: str | None = None,
     ) -> None:
+        """sha256: of the file, where it was computed already."""
         options = options or EngineOptions()
         self._path, self.card, self._lock, self._closed = path, card, threading.Lock(), False
         self._lanes: list[Lane] = []
@@ -80,7 +87,7 @@ class Engine:
         try:
             with self._context, ExitStack() as resources:
                 device = cuda.current_device()
-                self._loaded = LoadedEngine(path, trt, device, options)
+                self._loaded = LoadedEngine(path, trt, device, options, sha256)
                 resources.callback(self._loaded.close)
                 mapped = options.mapped_memory
                 mapped = device.integrated if mapped is None else mapped
@@ -102,7 +109,7 @@ class Engine:
         return Shared(cuda, self._loaded, scratch, turn, threading.Lock(), mapped, graphs)
 
     def _describe(self, trt: TensorRT, device: gpu.Device, cuda: ModuleType) -> None:
-        loaded = self._loaded
+        loaded, self._device_index = self._loaded, device.index
         self.dtype = loaded.dtype
         self.output_kind = "mask" if loaded.dtype == np.uint8 else "logits"
         self.input_shape = tuple(None if size < 0 else size for size in loaded.input_shape)
@@ -128,7 +135,7 @@ class Engine:
         Raises InputError for a shape outside the engine's profiles, DeviceError if CUDA or TensorRT
         refuses the work, DeployError after close().
         """
-        _check(frames)
+        self._check(frames)
         lane = self._take_lane()
         try:
             with lane.busy:
@@ -145,7 +152,7 @@ class Engine:
         frames: as in a call. On the host they are copied and may be written to again; on the GPU
         they are read until the job's result is taken.
         """
-        _check(frames)
+        self._check(frames)
         lane = self._take_lane()
         try:
             with lane.busy:
@@ -166,6 +173,20 @@ class Engine:
                     return lane.collect(out)
         finally:
             self._free.append(lane)
+
+    def batch_for(self, shape: Shape) -> int:
+        """The batch to give frames (N, H, W, 3) in: the smallest that takes all N, else the largest
+        that there is. Profiles may leave gaps: 1, and 4."""
+        return self._loaded.batch_for(shape)
+
+    def _check(self, frames: Frame | GpuFrames) -> None:
+        if not isinstance(frames, GpuFrames):
+            check_batch(frames)
+        elif frames.device not in (None, self._device_index):
+            raise InputError(
+                f"a frame on GPU {frames.device}, and the engine runs on GPU {self._device_index}; "
+                "copy the frame there"
+            )
 
     def _take_lane(self) -> Lane:
         """A lane that nobody uses; a new one where all are in use, so that nobody waits for good.
@@ -226,11 +247,6 @@ class Job:
         if not self._lane:
             raise DeployError("the result of this job was already taken; submit the frames again")
         return self._engine.finish(self._lane.pop(), out)
-
-
-def _check(frames: Frame | GpuFrames) -> None:
-    if not isinstance(frames, GpuFrames):
-        check_batch(frames)
 
 
 def _user_graphs(cuda: ModuleType, trt: TensorRT, options: EngineOptions) -> bool | None:

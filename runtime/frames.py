@@ -95,6 +95,8 @@ def check_out(out: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -
             f"out= is {_described(out)}; expected {shape} {dtype.name}: "
             "give an array like the result, or leave it out"
         )
+    if not out.flags.writeable:
+        raise InputError("out= is read-only; give an array that can be written to, or leave it out")
 
 
 def _check_array(name: str, array: object, ndim: int, shape: str) -> None:

@@ -3,7 +3,8 @@
 An implementation is a module, runtime.cuda (on cuda-python) or runtime.cuda_pycuda, with the names
 
     Context                       the context that all of it works in; `with context:` enters it
-    Stream, Event, Graph          work in order, a mark in that order, work recorded once
+    Stream, Event                 work in order, a mark in that order
+    Graph                         work recorded once, where HAS_GRAPHS
     DeviceBuffer, PinnedBuffer    memory on the GPU; host memory that the GPU reads and writes
     copy_to_device, copy_to_host, copy_on_device, wait_for_producer
     current_device, device_count, HAS_GRAPHS, TITLE
@@ -34,6 +35,7 @@ class Device:
     compute_capability: such as sm_86.
     driver_cuda: the newest CUDA version that the driver serves, such as 13.0.
     integrated: it shares the host's memory, as on a Jetson.
+    index: its number among the GPUs that CUDA shows this process.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Device:
     driver_cuda: str
     memory_bytes: int
     integrated: bool
+    index: int = 0
 
 
 class Owned:

@@ -26,6 +26,7 @@ class GpuFrames:
 
     address: of the first byte. pitch_bytes: from one row to the next.
     producer: the stream whose work the frames wait for, None if they are ready.
+    device: the index of their GPU; None where it is not said, or every GPU reaches them.
     owner: what keeps the memory alive.
     """
 
@@ -33,6 +34,7 @@ class GpuFrames:
     shape: Shape
     pitch_bytes: int
     producer: int | None
+    device: int | None
     owner: object
 
 
@@ -71,7 +73,7 @@ def gpu_frames(frame: Any) -> GpuFrames:
 
 
 def _from_dlpack(frame: Any) -> GpuFrames:
-    kind, _ = frame.__dlpack_device__()
+    kind, index = frame.__dlpack_device__()
     if kind not in (CUDA, CUDA_MANAGED):
         raise InputError(
             f"a frame of type {type(frame).__name__} in the host's memory; give it as a numpy array"
@@ -87,7 +89,8 @@ def _from_dlpack(frame: Any) -> GpuFrames:
     strides = tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None
     address = (tensor.data or 0) + tensor.byte_offset
     # A capsule that nobody has taken frees its tensor when it goes: it is the owner.
-    return _checked(frame, address, shape, strides, LEGACY_STREAM, capsule)
+    device = int(index) if kind == CUDA else None
+    return _checked(frame, address, shape, strides, LEGACY_STREAM, device, capsule)
 
 
 def _from_array_interface(frame: Any) -> GpuFrames:
@@ -98,7 +101,7 @@ def _from_array_interface(frame: Any) -> GpuFrames:
     # Version 2 says nothing of streams: what most producers use is the default one.
     producer = interface.get("stream") if interface["version"] >= 3 else LEGACY_STREAM
     shape = tuple(interface["shape"])
-    return _checked(frame, address, shape, interface.get("strides"), producer, frame)
+    return _checked(frame, address, shape, interface.get("strides"), producer, None, frame)
 
 
 def _checked(
@@ -107,6 +110,7 @@ def _checked(
     shape: Shape,
     strides: Shape | None,
     producer: int | None,
+    device: int | None,
     owner: object,
 ) -> GpuFrames:
     """strides: in elements, which are bytes; None for a contiguous array."""
@@ -121,7 +125,7 @@ def _checked(
     if strides[-2:] != (3, 1) or pitch_bytes < row_bytes or apart:
         raise _unfit(frame, f"with strides {strides}")
     batch = shape if len(shape) == 4 else (1, *shape)
-    return GpuFrames(address, batch, pitch_bytes, producer, owner)
+    return GpuFrames(address, batch, pitch_bytes, producer, device, owner)
 
 
 def _unfit(frame: object, found: str) -> InputError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from tqdm import tqdm
 
 from runtime.errors import InputError
 from runtime.frames import Frame, Mask, list_images, read_frame
-from runtime.segmenter import Segmenter, frames_and_masks
+from runtime.segmenter import Segmenter, with_masks
 
 Write = Callable[[Path, Frame, Mask], None]
 
@@ -53,14 +54,11 @@ def segment_images(
     Returns the number of images. Raises InputError for one that cannot be read; those before it
     are written.
     """
-    frames = (read_frame(image) for image, _ in planned)
-    targets = (target for _, target in planned)
     # None: tqdm shows a bar on a terminal only.
     disable = True if quiet else None
-    bar = tqdm(
-        frames_and_masks(segmenter, frames), total=len(planned), unit="image", disable=disable
-    )
-    for target, (frame, mask) in zip(targets, bar, strict=True):
+    frames = ((target, read_frame(image)) for image, target in planned)
+    pairs = with_masks(segmenter, frames, itemgetter(1))
+    for (target, frame), mask in tqdm(pairs, total=len(planned), unit="image", disable=disable):
         write(target, frame, mask)
     return len(planned)
 

@@ -168,11 +168,18 @@ def _engine_audit(path: Path, sidecar: Sidecar) -> Audit | None:
     """From the GPU where it can run the engine, else from the plan, else from the ONNX file."""
     try:
         check_machine(path, sidecar.build)
-        return inspect_engine(path, str(sidecar.build["package"]))
+        audit = inspect_engine(
+            path,
+            str(sidecar.build["package"]),
+            version_compatible=sidecar.build.get("version_compatible") is True,
+        )
     except DeployError:
         pass  # said under "this machine"; what the files show holds without a GPU too
-    if sidecar.build.get("package") == "rtx" and (audit := audit_rtx_plan(path)) is not None:
-        return audit
+    else:
+        if audit.weighted:  # none where the engine was built without detailed layers
+            return audit
+    if sidecar.build.get("package") == "rtx" and (plan := audit_rtx_plan(path)) is not None:
+        return plan
     onnx = path.with_name(onnx_name(path))
     if onnx.is_file() and sha256_of(onnx) == sidecar.card.parents.get("onnx"):
         return audit_onnx(onnx)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from runtime.arguments import DONE, Parser
-
-if TYPE_CHECKING:
-    pass
 
 
 def inspect(arguments: Sequence[str]) -> int:

@@ -102,8 +102,10 @@ class Lane:
         self._copy_in(frames)
         with self._shared.order:
             self._stream.wait(self._shared.turn)
-            self._compute()
-            self._shared.turn.record(self._stream)
+            try:
+                self._compute()
+            finally:  # what fails may have put a part of its kernels on the stream
+                self._shared.turn.record(self._stream)
         if not self._shared.mapped:
             size_bytes = self._masks.nbytes
             self._cuda.copy_to_host(self._host_out, self._device_out, size_bytes, self._stream)

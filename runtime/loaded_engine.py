@@ -77,9 +77,20 @@ class LoadedEngine:
     notes: what the user may want to know of how it runs.
     """
 
-    def __init__(self, path: Path, trt: TensorRT, device: Device, options: EngineOptions) -> None:
-        """Load it; DeviceError if TensorRT cannot, InputError if it is no frame model."""
+    def __init__(
+        self,
+        path: Path,
+        trt: TensorRT,
+        device: Device,
+        options: EngineOptions,
+        sha256: str | None = None,
+    ) -> None:
+        """Load it; DeviceError if TensorRT cannot, InputError if it is no frame model.
+
+        sha256: of the file, where it was computed already.
+        """
         self._path, self._trt, self.notes = path, trt, list[str]()
+        self._sha256 = sha256
         self._logger = tensorrt_api.make_logger(trt)
         # TensorRT's objects hold pointers to those they were made from, so all stay referenced.
         self._runtime = trt.module.Runtime(self._logger)
@@ -109,7 +120,7 @@ class LoadedEngine:
         )
         if options.runtime_cache:
             kept = self._made(config.create_runtime_cache())
-            self._cache = RuntimeCache(self._path, kept, self._trt.title, device)
+            self._cache = RuntimeCache(self._path, kept, self._trt.title, device, self._sha256)
             self._note(self._cache.load())
             self.require(config.set_runtime_cache(kept), "set_runtime_cache")
         return config
@@ -128,6 +139,15 @@ class LoadedEngine:
                 "Resize the frames, or build it for others"
             )
         return min(fitting, key=lambda index: prod(self.profiles[index].largest))
+
+    def batch_for(self, shape: Shape) -> int:
+        """The smallest batch that a profile takes N frames (N, H, W, 3) in, filled up; else the
+        largest of any profile for their size; N itself where none holds that size."""
+        count, *size = shape
+        of_size = [p for p in self.profiles if p.holds((p.smallest[0], *size))]
+        nearest = [min(max(count, p.smallest[0]), p.largest[0]) for p in of_size]
+        enough = [batch for batch in nearest if batch >= count]
+        return min(enough) if enough else max(nearest, default=count)
 
     def require(self, done: bool, call: str) -> None:
         """TensorRT says False and goes on; a stale mask would be the result."""

@@ -15,10 +15,6 @@ Finish = Callable[[], Mask]
 Start = Callable[[Any], Finish]
 
 
-def nothing() -> None:
-    """Where there is nothing to end."""
-
-
 class MaskStream(Iterator[Mask]):
     """The masks of a stream. Whoever stops before its end calls close(), or leaves a with block.
 
@@ -32,7 +28,7 @@ class MaskStream(Iterator[Mask]):
         depth: int,
         *,
         latest: bool,
-        ended: Callable[[], None] = nothing,
+        ended: Callable[[], None] | None = None,
     ) -> None:
         """start: puts a frame under way and returns what waits for its mask.
 
@@ -62,7 +58,8 @@ class MaskStream(Iterator[Mask]):
             self._newest.close()
 
     def _end(self) -> None:
-        self._ended()
+        if self._ended is not None:
+            self._ended()
         if self._newest is not None:
             self._newest.close()
 

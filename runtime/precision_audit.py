@@ -175,11 +175,16 @@ def _format_type(words: str) -> str:
     return words or "unknown"
 
 
-def inspect_engine(path: Path, package: str) -> Audit:
-    """Load the engine on this GPU and ask the inspector; DeviceError if TensorRT cannot load it."""
-    trt = tensorrt_api.load(package)
+def inspect_engine(path: Path, package: str, *, version_compatible: bool = False) -> Audit:
+    """Load the engine on this GPU and ask the inspector; DeviceError if TensorRT cannot load it.
+
+    version_compatible: it carries a runtime of its own, which TensorRT may execute.
+    """
+    trt = tensorrt_api.load_for_running(package, version_compatible=version_compatible)
     logger = tensorrt_api.make_logger(trt)
     runtime = trt.module.Runtime(logger)
+    if version_compatible:
+        runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         raise DeviceError(f"TensorRT cannot load {path.name}: {tensorrt_api.reason(logger)}")

@@ -7,8 +7,8 @@ needed: one that does not fit is passed over, with a note, and replaced.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ class RuntimeCache:
     path: the file, ENGINE.kernels.
     """
 
-    def __init__(self, engine: Path, cache: Any, title: str, device: Device) -> None:
-        """cache: TensorRT-RTX's IRuntimeCache. title: its name and version."""
+    def __init__(
+        self, engine: Path, cache: Any, title: str, device: Device, sha256: str | None = None
+    ) -> None:
+        """cache: TensorRT-RTX's IRuntimeCache. title: its name and version. sha256: of the engine,
+        where it was computed already."""
         self.path = engine.with_name(engine.name + ".kernels")
         self._cache = cache
         self._key = {
-            "engine_sha256": sha256_of(engine),
+            "engine_sha256": sha256 or sha256_of(engine),
             "built_by": title,
             "gpu": f"{device.name} {device.compute_capability}",
             "driver_cuda": device.driver_cuda,
@@ -48,7 +51,7 @@ class RuntimeCache:
             stated = json.loads(head)
         except (ValueError, RecursionError):
             return self._passed_over("is damaged")
-        key = self._key | {"kernels_sha256": sha256(kernels).hexdigest()}
+        key = self._key | {"kernels_sha256": hashlib.sha256(kernels).hexdigest()}
         if not isinstance(stated, dict) or stated.keys() != key.keys():
             return self._passed_over("is damaged")
         differing = [name for name in self._key if stated[name] != key[name]]
@@ -67,7 +70,7 @@ class RuntimeCache:
         kernels = b"" if memory is None else bytes(memory)
         if not kernels or kernels == self._loaded:
             return None
-        key = self._key | {"kernels_sha256": sha256(kernels).hexdigest()}
+        key = self._key | {"kernels_sha256": hashlib.sha256(kernels).hexdigest()}
         try:
             with written_whole(self.path) as temporary:
                 temporary.write_bytes(json.dumps(key).encode() + b"\n" + kernels)

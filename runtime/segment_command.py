@@ -48,7 +48,7 @@ def segment(arguments: Sequence[str], program: str = "refinenet segment") -> int
     """
     options = _segment_options(arguments, program)
     if _is_images(options.source):
-        return _segment_images(options)
+        return _segment_images(options, program)
     return _segment_video(options, program)
 
 
@@ -110,7 +110,7 @@ def _is_images(source: str) -> bool:
     return Path(source).is_dir() or Path(source).suffix.lower() in IMAGE_ENDINGS
 
 
-def _segment_images(options: SegmentOptions) -> int:
+def _segment_images(options: SegmentOptions, program: str) -> int:
     from runtime import images
 
     for given, name in ((options.frames, "--frames"), (options.reconnect, "--reconnect")):
@@ -123,6 +123,7 @@ def _segment_images(options: SegmentOptions) -> int:
         write = _png_writer(segmenter, options)
         count = images.segment_images(segmenter, planned, write, quiet=options.quiet)
         print(_summary(options, segmenter, count, time.perf_counter() - started))
+    _print_notes(segmenter, program)
     return DONE
 
 
@@ -148,6 +149,7 @@ def _segment_video(options: SegmentOptions, program: str) -> int:
         seconds = time.perf_counter() - started
     dropped = f"; {outcome.dropped} frames dropped to keep up" if outcome.dropped else ""
     print(_summary(options, segmenter, outcome.frames, seconds) + dropped, flush=True)
+    _print_notes(segmenter, program)
     if outcome.stopped is not None:
         raise outcome.stopped
     return DONE
@@ -162,6 +164,12 @@ def _run_video(segmenter: Segmenter, source: VideoSource, options: SegmentOption
         return video.segment_to_folder(segmenter, source, options.output, write, video_options)
     render = _renderer(segmenter, options)
     return video.segment_to_video(segmenter, source, options.output, render, video_options)
+
+
+def _print_notes(segmenter: Segmenter, program: str) -> None:
+    """Each once, and after close(), which may add one."""
+    for note in dict.fromkeys(segmenter.notes):
+        print(f"{program}: {note}", file=sys.stderr)
 
 
 def _silence_opencv() -> None:

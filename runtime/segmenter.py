@@ -10,7 +10,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from runtime.resize import fit, restore
 from runtime.session import Session, fitting_card, open_session
 
 GpuFrame = Any  # an object with __dlpack__ or __cuda_array_interface__
+Item = TypeVar("Item")
 
 # Frames under way in stream(): in an engine one is copied in, one computed, one copied out; in
 # ONNX Runtime one is computed and one waits.
@@ -53,7 +54,7 @@ class Segmenter:
     ) -> Segmenter:
         """Open an .onnx file in ONNX Runtime or an .engine file in TensorRT.
 
-        provider: of ONNX Runtime: cpu, which is the default, cuda or tensorrt.
+        provider: of ONNX Runtime: cpu, which is the default, cuda, tensorrt or rtx.
         card: the card of a file that carries none.
         threads: of ONNX Runtime's CPU provider.
         options: of an engine; see runtime.loaded_engine.EngineOptions.
@@ -129,10 +130,9 @@ class Segmenter:
         sizes = {frame.shape for frame in fitted}
         if len(sizes) > 1:
             raise InputError(f"frames of {len(sizes)} sizes in one batch; give each size its own")
-        _, largest = self._session.batch_limits
         masks: list[Mask] = []
-        for start in range(0, len(fitted), largest):
-            part = fitted[start : start + largest]
+        while part := fitted[len(masks) :]:
+            part = part[: self._batch_size(part)]
             masks.extend(self._run(self._batch(part))[: len(part)])
         return [
             restore(mask, frame.shape[:2], self.card)
@@ -150,10 +150,17 @@ class Segmenter:
 
     def _batch(self, frames: Sequence[Frame]) -> Frame:
         """(N, H, W, 3); too small a batch is filled up with its last frame."""
-        smallest, _ = self._session.batch_limits
-        if len(frames) == 1 and smallest == 1:
+        batch = self._batch_size(frames)
+        if len(frames) == batch == 1:
             return frames[0][None]  # a view: the frame is copied once, into pinned memory
-        return np.stack([*frames, *[frames[-1]] * (smallest - len(frames))])
+        return np.stack([*frames, *[frames[-1]] * (batch - len(frames))])
+
+    def _batch_size(self, frames: Sequence[Frame]) -> int:
+        """The batch to compute them in; smaller than their number where they need several."""
+        if self._engine is not None:
+            return self._engine.batch_for((len(frames), *frames[0].shape))
+        smallest, largest = self._session.batch_limits
+        return min(max(len(frames), smallest), largest)
 
     def _gpu_batch(self, frame: GpuFrame) -> GpuFrames:
         batch = gpu_frames(frame)
@@ -235,18 +242,18 @@ class Segmenter:
         self.close()
 
 
-def frames_and_masks(
-    segmenter: Segmenter, frames: Iterable[Frame]
-) -> Generator[tuple[Frame, Mask], None, None]:
-    """Segmenter.stream, each mask with its frame."""
-    waiting: deque[Frame] = deque()
+def with_masks(
+    segmenter: Segmenter, items: Iterable[Item], frame_of: Callable[[Item], Frame]
+) -> Generator[tuple[Item, Mask], None, None]:
+    """Segmenter.stream of every item's frame, each mask with its item."""
+    waiting: deque[Item] = deque()
 
-    def remembered() -> Iterator[Frame]:
-        for frame in frames:
-            waiting.append(frame)
-            yield frame
+    def frames() -> Iterator[Frame]:
+        for item in items:
+            waiting.append(item)
+            yield frame_of(item)
 
-    with closing(segmenter.stream(remembered())) as masks:
+    with closing(segmenter.stream(frames())) as masks:
         for mask in masks:
             yield waiting.popleft(), mask
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -90,7 +91,7 @@ def gpu_present() -> bool:
     """Whether CUDA sees a GPU; False without CUDA's Python bindings. Raises nothing."""
     try:
         return gpu.device_count() > 0
-    except MissingPackage:
+    except (MissingPackage, DeviceError):
         return False
 
 
@@ -120,17 +121,29 @@ def _only_logger(base: Any) -> CollectingLogger:
         def log(self, level: Any, message: str) -> None:
             # TensorRT calls this from C++: an exception here would end the process. It repeats
             # itself too, and a warning once per frame must not fill the memory.
-            if level in serious and message not in self.errors:
-                self.errors.append(message)
-            elif level == severity.WARNING and message not in self.warnings:
-                self.warnings.append(message)
+            if level in serious:
+                _keep(self.errors, message)
+            elif level == severity.WARNING:
+                _keep(self.warnings, message)
 
     return Collector()
 
 
+def _keep(messages: list[str], message: str) -> None:
+    """Once, as the newest."""
+    with suppress(ValueError):  # not `in` first: TensorRT logs from several threads
+        messages.remove(message)
+    messages.append(message)
+
+
 def reason(logger: CollectingLogger) -> str:
-    """What TensorRT said about its last failure, on one line."""
-    return " ".join(logger.errors[-1].split()) if logger.errors else "TensorRT gives no reason"
+    """What TensorRT said about the failure of just now, on one line; it does not stand for another.
+
+    A call can fail without a word: then an earlier failure must not lend it its own.
+    """
+    message = logger.errors[-1] if logger.errors else "TensorRT gives no reason"
+    logger.errors = []
+    return " ".join(message.split())
 
 
 def _imported(name: str, mend: str) -> ModuleType:

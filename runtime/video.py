@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,7 +16,7 @@ from runtime.errors import DeployError, InputError, SourceLost
 from runtime.files import output_folder, written_whole
 from runtime.frames import Frame, Mask
 from runtime.overlap import Ahead, Behind
-from runtime.segmenter import Segmenter
+from runtime.segmenter import Segmenter, with_masks
 from runtime.video_source import TimedFrame, VideoSource
 from runtime.video_writer import CODECS, VideoFile
 
@@ -130,7 +130,8 @@ def _segment(
     with Behind(write, QUEUE) as writer:
         decoded = Ahead(source, 1 if source.is_live else QUEUE, newest=source.is_live)
         try:
-            with closing(_with_masks(segmenter, islice(decoded, options.limit))) as pairs:
+            frames_read = islice(decoded, options.limit)
+            with closing(with_masks(segmenter, frames_read, attrgetter("frame"))) as pairs:
                 for pair in _progress(pairs, source, options):
                     writer.put(pair)
                     frames += 1
@@ -140,20 +141,6 @@ def _segment(
             source.stop()
             decoded.close()
     return Outcome(frames, decoded.dropped, stopped)
-
-
-def _with_masks(segmenter: Segmenter, source: Iterable[TimedFrame]) -> Generator[Pair, None, None]:
-    """Segmenter.stream, each mask with its frame."""
-    waiting: deque[TimedFrame] = deque()
-
-    def frames() -> Iterator[Frame]:
-        for timed in source:
-            waiting.append(timed)
-            yield timed.frame
-
-    with closing(segmenter.stream(frames())) as masks:
-        for mask in masks:
-            yield waiting.popleft(), mask
 
 
 def _progress(pairs: Iterable[Pair], source: VideoSource, options: VideoOptions) -> Iterable[Pair]:

@@ -85,7 +85,7 @@ class VideoSource:
 
         Raises InputError if OpenCV cannot open it.
         """
-        self.name = re.sub(r"://[^/@\s]*@", "://***@", address)
+        self.name = _without_password(address)
         self._address, self._patience, self._report = address, patience or Patience(), report
         self._layout = _layout(address)
         self._stopped = threading.Event()
@@ -236,6 +236,12 @@ def _is_pipeline(address: str) -> bool:
 
 def _is_device(address: str) -> bool:
     return Path(address).is_char_device()
+
+
+def _without_password(address: str) -> str:
+    """An address, or a pipeline with its properties, as it may be shown."""
+    address = re.sub(r"://[^/\s]*@", "://***@", address)
+    return re.sub(r"""\b(user-pw|password)\s*=\s*("[^"]*"|'[^']*'|\S+)""", r"\1=***", address)
 
 
 def _opened(address: str, patience: Patience) -> cv2.VideoCapture:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import tensorrt_api
-from runtime.card import check_hash, read_card, write_sidecar
+from runtime.card import Card, check_external_data, check_hash, read_card, write_sidecar
 from runtime.compatibility import check_release_and_gpu
 from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, only_writer, sha256_of, written_whole
@@ -38,16 +38,30 @@ def refit(engine_path: Path, onnx_path: Path) -> Path:
             f"{engine_path} was stripped of the weights of another file than {onnx_path}; "
             "give the one that it was built from"
         )
+    card = read_card(onnx_path)
+    check_external_data(onnx_path, card)
+    _check_same_network(engine_path, sidecar.card, onnx_path, card)
     check_release_and_gpu(engine_path, sidecar.build)
     trt = tensorrt_api.load(sidecar.build["package"])
     plan = _refitted(trt, tensorrt_api.make_logger(trt), engine_path, onnx_path)
-    card = replace(read_card(onnx_path), parents={"onnx": parent})
+    card = replace(card, parents={"onnx": parent})
     build = {**sidecar.build, "weights": "embedded" if kind == "stripped" else kind}
     with only_writer(engine_path.parent):
         with written_whole(engine_path) as temporary:
             temporary.write_bytes(plan)
         write_sidecar(engine_path, card, build)
     return engine_path
+
+
+def _check_same_network(engine_path: Path, engine: Card, onnx_path: Path, card: Card) -> None:
+    """InputError if the engine takes other frames or gives other results than the ONNX file."""
+    for name in ("precision", "input_shape", "output_kind"):
+        built, given = getattr(engine, name), getattr(card, name)
+        if built != given:
+            raise InputError(
+                f"{engine_path} was built with {name} {built}, and {onnx_path} has {given}; refit "
+                "with weights that were exported alike, or build the engine anew"
+            )
 
 
 def _refitted(

@@ -37,20 +37,26 @@ class TimingCache:
             known = self.file.read_bytes() if self.file.exists() else b""
         cache = config.create_timing_cache(known)
         if cache is None or not config.set_timing_cache(cache, False):
-            raise InputError(
-                f"{self.file} was not written by this TensorRT on this GPU, or is damaged; "
-                "delete it, and the next build measures anew"
-            )
+            raise self._refused()
 
     def keep(self, config: Any) -> None:
-        """Add what the build measured to the file."""
+        """Add what the build measured to the file; InputError, and the file as it was, if what it
+        holds meanwhile cannot be joined."""
         measured = config.get_timing_cache()
         with self._locked():
             if self.file.exists():
+                known = config.create_timing_cache(self.file.read_bytes())
                 # False: as in lend, times of another GPU are refused.
-                measured.combine(config.create_timing_cache(self.file.read_bytes()), False)
+                if known is None or not measured.combine(known, False):
+                    raise self._refused()
             with written_whole(self.file) as temporary:
                 temporary.write_bytes(memoryview(measured.serialize()))
+
+    def _refused(self) -> InputError:
+        return InputError(
+            f"{self.file} was not written by this TensorRT on this GPU, or is damaged; "
+            "delete it, and the next build measures anew"
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

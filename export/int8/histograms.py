@@ -44,7 +44,7 @@ class Histogram:
         self._widen()
         flat = values.reshape(-1)
         # An odd stride, so that the sample walks through columns and channels alike.
-        sample = np.abs(flat[:: (flat.size - 1) // SAMPLES_PER_IMAGE | 1])
+        sample = np.abs(flat[:: -(-flat.size // SAMPLES_PER_IMAGE) | 1])
         places = np.minimum(sample * (BINS / self.width), BINS - 1).astype(np.int64)
         self.counts += np.bincount(places, minlength=BINS)
 

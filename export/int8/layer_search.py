@@ -27,7 +27,7 @@ from export.int8.sensitivity import (
 from export.int8.switchable_int8 import scores_tensor
 from export.parity.agreement import Output
 from export.parity.fp16_emulation import rounded_to_fp16
-from export.to_int8 import Selection, int8_graph
+from export.to_int8 import Selection, int8_graph, reasons_for_fp32
 from export.to_onnx import INPUT
 from refinenet.activation_ranges import Ranges
 from refinenet.data.datasets import open_dataset
@@ -37,7 +37,6 @@ from runtime.errors import InputError
 from runtime.resize import restore
 
 EXTRA_TRIALS = 8
-SEARCH_IMAGES = 16
 SEARCHED, REPORTED = "train", "val"
 
 
@@ -48,8 +47,8 @@ class SearchOptions:
     alone costs."""
 
     data: Path | None
-    dataset: str = "camvid"
-    images: int = SEARCH_IMAGES
+    dataset: str
+    images: int
     sensitivity: Path | None = None
     quiet: bool = False
 
@@ -70,11 +69,14 @@ def select_layers(
     losses = layer_losses(trial)
     if options.sensitivity is not None:
         save_losses(losses, trial, ranges, options.sensitivity)
-    found = search(trial, losses, budget_points)
-    unfit = {name: reason for name, reason in trial.by_rule.items() if name not in found.offered}
-    left = {**unfit, **found.left}
     model = onnx.load(fp32_path)
-    int8 = int8_graph(model, left, ranges, kept_in_fp32(model, peaks))
+    kept = kept_in_fp32(model, peaks)
+    in_fp32 = reasons_for_fp32(model, kept)
+    offered = [loss for loss in losses if loss.layer not in in_fp32]
+    found = search(trial, offered, budget_points)
+    unfit = {name: reason for name, reason in trial.by_rule.items() if name not in found.offered}
+    left = {**unfit, **found.left, **in_fp32}
+    int8 = int8_graph(model, left, ranges, kept)
     record = {
         "budget_points": budget_points,
         "dataset": options.dataset,

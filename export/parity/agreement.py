@@ -77,9 +77,9 @@ class Agreement:
             self.inputs = self.inputs or (reference.network_input, stage.network_input)
 
     def _add_scores(self, reference: Scores, stage: Scores) -> None:
-        self._finite &= bool(np.isfinite(stage).all())
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.abs(stage - reference)
+            self._finite &= bool(np.isfinite(error).all())  # of both: neither may hide a NaN
             self._squared += float(np.square(error, dtype=np.float64).sum())
             self._largest = max(self._largest, float(error.max()))
         self._sum += float(reference.sum(dtype=np.float64))

@@ -13,16 +13,24 @@ from runtime.files import sha256_of
 def stage_files(folder: Path, weights_hash: str) -> list[Path]:
     """The exports of these weights in the folder, in the order of the path.
 
-    Raises InputError if there is none, or if one was made from another file than the one beside it;
-    EngineMismatch if an engine is not the file that its sidecar describes.
+    Raises InputError if there is none, if there are several, or if one was made from another file
+    than the one beside it; EngineMismatch if an engine is not the file that its sidecar describes.
     """
-    for fp32 in sorted(folder.glob("*.fp32.onnx")):
-        if read_card(fp32).parents.get("weights") == weights_hash:
-            break
-    else:
+    exports = [
+        path
+        for path in sorted(folder.glob("*.fp32.onnx"))
+        if read_card(path).parents.get("weights") == weights_hash
+    ]
+    if not exports:
         raise InputError(
             f"{folder} holds no .fp32.onnx exported from these weights; run refinenet export first"
         )
+    if len(exports) > 1:
+        raise InputError(
+            f"{folder} holds several exports of these weights: "
+            f"{', '.join(path.name for path in exports)}; give each a folder of its own"
+        )
+    (fp32,) = exports
     name = fp32.name.removesuffix(".fp32.onnx")
     onnx_files = [
         path for precision in GATES if (path := folder / f"{name}.{precision}.onnx").exists()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from runtime.card import IMAGENET_MEAN, IMAGENET_STD
 from runtime.errors import InputError
 from runtime.frames import Frame, Mask
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def augment(
 
 def to_input(frame: Frame) -> Tensor:
     """(H, W, 3) uint8 BGR to (3, H, W) float32 RGB, (x / 255 - mean) / std."""
+    import torch  # not above: a recipe, and with it the help of `train`, needs no torch
+
     rgb = torch.from_numpy(np.ascontiguousarray(frame[:, :, ::-1])).permute(2, 0, 1)
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     return (rgb.float() / 255 - mean[:, None, None]) / std[:, None, None]

@@ -1,14 +1,11 @@
-"""How to train: a recipe, the published ones by name, and what a recipe makes of its numbers."""
+"""How to train: a recipe, the published ones by name, and its learning rates; without torch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
-
-import torch
-from torch import nn
+from typing import Literal
 
 from refinenet.data.augmentation import Augmentation
 from runtime.errors import InputError
@@ -106,20 +103,6 @@ PRESETS = MappingProxyType(
         "light-weight": LIGHT_WEIGHT,
     }
 )
-
-
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Backbone and decoder as two parameter groups with learning rates of their own."""
-    backbone = list(model.get_submodule("backbone").parameters())
-    known = {id(parameter) for parameter in backbone}
-    decoder = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    groups: list[dict[str, Any]] = [
-        {"params": backbone, "lr": recipe.backbone_lr, "initial_lr": recipe.backbone_lr},
-        {"params": decoder, "lr": recipe.decoder_lr, "initial_lr": recipe.decoder_lr},
-    ]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
 
 
 def learning_rate_factor(progress: float, recipe: Recipe) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from refinenet.activation_ranges import shipped_ranges
 from refinenet.checkpoints import load_plain, save_checkpoint
 from refinenet.training.qat import is_quantization_aware, save_with_ranges
 from refinenet.training.state import EpochRecord, TrainingState
@@ -66,18 +67,16 @@ class RunFolder:
     def write_results(self, state: TrainingState) -> None:
         """Write best.safetensors, if the state is that of the best epoch, and log.csv.
 
-        Raises InputError if the best weights are of an earlier epoch and no longer there.
+        Raises InputError if the best weights, or their ranges, are of an earlier epoch and no
+        longer there.
         """
         best = state.best
         if best is not None and best.epoch == state.epoch:
             details = {**self.card.details, "result": best.scores}
             card = replace(self.card, details=details)
             self._save_best(state.kept, card)
-        elif best is not None and not self.best_file.exists():
-            raise InputError(
-                f"{self.best_file}, of epoch {best.epoch}, is gone; put it back, or train in "
-                "another folder"
-            )
+        elif best is not None:
+            self._require_best(state.kept, best.epoch)
         write_log(self.log_file, state.records)
 
     def _save_best(self, network: nn.Module, card: Card) -> None:
@@ -86,6 +85,16 @@ class RunFolder:
             save_with_ranges(self.best_file, network, card, self.dtype, images, count)
         else:
             save_checkpoint(self.best_file, network, card, self.dtype)
+
+    def _require_best(self, network: nn.Module, epoch: int) -> None:
+        wanted = [self.best_file]
+        if is_quantization_aware(network):
+            wanted.append(shipped_ranges(self.best_file))
+        for file in wanted:
+            if not file.exists():
+                raise InputError(
+                    f"{file}, of epoch {epoch}, is gone; put it back, or train in another folder"
+                )
 
     def _check_same_training(self, saved: Any) -> None:
         if not isinstance(saved, dict) or "identity" not in saved:

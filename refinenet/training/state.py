@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from refinenet.training.recipe import Recipe, learning_rate_factor, make_optimizer
+from refinenet.training.recipe import Recipe, learning_rate_factor
 
 
 @dataclass(frozen=True)
@@ -134,3 +134,17 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel | None:
 def _comparable(miou: float | None) -> float:
     """Below all others where the validation counted no pixel: NaN compares with nothing."""
     return -1.0 if miou is None or math.isnan(miou) else miou
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Backbone and decoder as two parameter groups with learning rates of their own."""
+    backbone = list(model.get_submodule("backbone").parameters())
+    known = {id(parameter) for parameter in backbone}
+    decoder = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    groups: list[dict[str, Any]] = [
+        {"params": backbone, "lr": recipe.backbone_lr, "initial_lr": recipe.backbone_lr},
+        {"params": decoder, "lr": recipe.decoder_lr, "initial_lr": recipe.decoder_lr},
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)

@@ -13,12 +13,14 @@ MEGABYTE = 2**20
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 def test_a_peak_that_is_over_is_seen_and_one_from_before_is_not() -> None:
     np.ones(128 * MEGABYTE, np.uint8)  # gone again before the watch begins
-    with watched_memory(lambda: None) as watch:
-        np.ones(64 * MEGABYTE, np.uint8)
-    assert watch.found is not None
-    assert watch.found.host_peak_bytes is not None
-    # Below 64: the kernel may take idle pages of the process back meanwhile.
-    assert 30 * MEGABYTE < watch.found.host_peak_bytes < 100 * MEGABYTE
+    peaks = []
+    for _ in range(5):  # idle pages of the process that the kernel takes back meanwhile lower one
+        with watched_memory(lambda: None) as watch:
+            np.ones(64 * MEGABYTE, np.uint8)
+        assert watch.found is not None
+        assert watch.found.host_peak_bytes is not None
+        peaks.append(watch.found.host_peak_bytes)
+    assert 60 * MEGABYTE < max(peaks) < 100 * MEGABYTE
     assert watch.found.device_peak_bytes is None
 
 

@@ -180,5 +180,6 @@ def test_the_docs_show_the_committed_record() -> None:
 
 
 def test_the_docs_have_the_command_of_the_record() -> None:
-    (command,) = re.findall(r"^python -m benchmarks\.variants.*$", DOCS.read_text(), re.MULTILINE)
+    found = re.findall(r"^python -m benchmarks\.programs.*$", DOCS.read_text(), re.MULTILINE)
+    (command,) = found
     assert command.endswith("--json benchmarks/results/variants.json --markdown docs/variants.md")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import edit
 from planted_faults import (
     Change,
     break_fp32,
@@ -19,7 +20,6 @@ from planted_faults import (
     swapped_channels,
     wrong_mean,
 )
-from graphs import edit
 from torch import nn
 
 from export.parity.layer_drift import ORDINARY, LayerReport, against_fp32, against_pytorch

@@ -6,8 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,10 +18,11 @@ from graphs import edit
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+import export.to_engine as to_engine_module
 from export.to_engine import EngineOptions, Profile, to_engine
 from export.to_onnx import save
 from runtime import tensorrt_api
-from runtime.card import Card, Sidecar, check_hash, read_card, sidecar_path
+from runtime.card import Card, Sidecar, check_hash, read_card, sidecar_path, write_sidecar
 from runtime.errors import CardError, DeviceError, InputError, MissingPackage
 from runtime.files import sha256_of
 
@@ -299,6 +302,41 @@ def test_ctrl_c_leaves_no_half_engine(exported: Path, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (130, "refinenet build: interrupted\n")
     assert list(tmp_path.iterdir()) == [path]
+
+
+BUILD_ON_DEMAND = """
+import sys
+from export.to_engine import EngineOptions, to_engine
+from runtime import tensorrt_api
+tensorrt_api.load("rtx")
+print("ready", flush=True)
+sys.stdin.readline()
+to_engine(sys.argv[1], EngineOptions(runtime="rtx", quiet=True, targets=("sm_89",)))
+"""
+
+
+def test_two_builds_at_once_leave_one_engine_with_its_own_card(
+    tmp_path: Path, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = toy(tmp_path / "toy.fp32.onnx", card)
+    program = [sys.executable, "-c", BUILD_ON_DEMAND, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+
+        def let_the_other_build_first(*sidecar: Any) -> Sidecar:
+            other.stdin.write("go\n")
+            other.stdin.flush()
+            with suppress(subprocess.TimeoutExpired):
+                other.wait(2)
+            return write_sidecar(*sidecar)
+
+        monkeypatch.setattr(to_engine_module, "write_sidecar", let_the_other_build_first)
+        engine = to_engine(path, replace(RTX, targets=("sm_86",)))
+    assert other.returncode == 0
+    assert told(engine).build["compute_capabilities"] == ["sm_89"]
 
 
 def test_the_sidecar_is_plain_json(built: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from planted_faults import break_fp32, one_bad_scale, plant_overflow, wrong_mean
 from graphs import adopt, agreement, edit, nodes, run
 from numpy.typing import NDArray
+from planted_faults import break_fp32, one_bad_scale, plant_overflow, wrong_mean
 from torch import nn
 
 from export.parity.gates import GATES

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from planted_faults import break_fp32, one_bad_scale, swapped_channels
 from graphs import edit
+from planted_faults import break_fp32, one_bad_scale, swapped_channels
 
 from refinenet.__main__ import main
 

@@ -19,7 +19,6 @@ import cv2
 import pytest
 import torch
 
-from refinenet import checkpoints
 from refinenet.checkpoints import load_checkpoint
 from refinenet.data.augmentation import Augmentation
 from refinenet.data.datasets import open_dataset
@@ -84,7 +83,13 @@ def killed_between_state_and_best() -> None:
 
 
 def killed_in_best() -> None:
-    checkpoints.save_file = halfway_through(checkpoints.save_file)
+    write_bytes = Path.write_bytes
+
+    def interrupted(path: Path, content: bytes) -> None:
+        write_bytes(path, content[: len(content) // 2])
+        kill()
+
+    Path.write_bytes = interrupted
 
 
 def killed_between_best_and_log() -> None:

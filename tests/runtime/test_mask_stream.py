@@ -18,7 +18,7 @@ from tiny_models import brightest_channel
 from runtime import Segmenter
 from runtime.engine import Engine
 from runtime.errors import DeployError, DeviceError, InputError
-from runtime.segmenter import ENGINE_DEPTH, frames_and_masks
+from runtime.segmenter import ENGINE_DEPTH, with_masks
 
 Opener = Callable[..., tuple[Engine, StrictTensorRT]]
 Frame = NDArray[np.uint8]
@@ -148,7 +148,7 @@ def test_frames_of_another_size_are_resized_there_and_back(on_engine: Segmenter)
 
 def test_masks_are_paired_with_their_frames(on_engine: Segmenter) -> None:
     given = frames(7)
-    pairs = list(frames_and_masks(on_engine, given))
+    pairs = list(with_masks(on_engine, given))
     assert [id(frame) for frame, _ in pairs] == [id(frame) for frame in given]
     for frame, mask in pairs:
         np.testing.assert_array_equal(mask, brightest_channel(frame))

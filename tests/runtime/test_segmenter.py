@@ -16,7 +16,7 @@ from tiny_models import CARD, brightest_channel, write_model
 
 from runtime import Segmenter
 from runtime.errors import CardError, DeployError, DeviceError, InputError
-from runtime.segmenter import frames_and_masks
+from runtime.segmenter import with_masks
 
 Frame = NDArray[np.uint8]
 
@@ -118,7 +118,7 @@ def test_a_stream_keeps_the_order(segmenter: Segmenter, camvid: list[Frame]) -> 
 
 
 def test_a_stream_pairs_masks_with_frames(segmenter: Segmenter, camvid: list[Frame]) -> None:
-    pairs = list(frames_and_masks(segmenter, camvid))
+    pairs = list(with_masks(segmenter, camvid))
     assert [id(frame) for frame, _ in pairs] == [id(frame) for frame in camvid]
     for frame, mask in pairs:
         np.testing.assert_array_equal(mask, brightest_channel(frame))

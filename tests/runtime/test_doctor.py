@@ -1,0 +1,55 @@
+"""The doctor names what is installed, whichever of its kinds that is."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from runtime import doctor, gpu, tensorrt_api
+from runtime.doctor import Finding, examine
+from runtime.errors import DeviceError
+
+
+def found(name: str) -> Finding:
+    return next(finding for finding in examine() if finding.name == name)
+
+
+def test_pycuda_alone_is_cuda_bindings_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_gpu() -> gpu.Device:
+        raise DeviceError("cuInit failed: no device. See what is missing: refinenet doctor")
+
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name == "pycuda" or None)
+    monkeypatch.setattr(gpu, "current_device", no_gpu)
+    assert found("CUDA bindings").present
+    assert found("CUDA bindings").found.startswith("pycuda")
+    assert found("GPU") == Finding("GPU", False, "cuInit failed: no device", found("GPU").mend)
+
+
+def test_without_cuda_bindings_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "find_spec", lambda _: None)
+    assert "pip install 'refinenet-deploy[cuda13]'" in found("CUDA bindings").mend
+    assert found("GPU").found == "unknown without the CUDA bindings"
+
+
+def test_a_gpu_that_rtx_is_not_meant_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    jetson = gpu.Device("Orin", "sm_87", "12.6", 8 * 2**30, integrated=True)
+    monkeypatch.setattr(gpu, "current_device", lambda: jetson)
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name == "pycuda" or None)
+    assert found("GPU").found == "Orin, sm_87, 8 GiB, driver for CUDA 12.6"
+    assert not found("RTX engines here").present
+
+
+def test_a_lean_runtime_is_told_where_it_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    lean = ModuleType("tensorrt_lean")
+    lean.__version__ = "10.16.1.11"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorrt_lean", lean)
+    monkeypatch.setattr(tensorrt_api, "find_spec", lambda name: name == "tensorrt_lean" or None)
+    assert not found("TensorRT").present
+    assert found("TensorRT's lean runtime").found.startswith("tensorrt_lean 10.16.1.11, runs")
+
+
+def test_onnx_runtime_names_its_providers() -> None:
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    assert ", compiled for cpu" in doctor.examine()[1].found
