@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check bench gpu clean
+.PHONY: demo test slow check bench gpu clean
 
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo/run.sh
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+# Every variant's graph, whole trainings, long streams: what takes minutes.
+slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

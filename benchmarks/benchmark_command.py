@@ -40,12 +40,14 @@ def benchmark(arguments: Sequence[str]) -> int:
 
     command = shlex.join(("refinenet", "benchmark", *arguments))
     record = measure(options, command, quiet=given.quiet)
+    if json_file is not None:
+        write_record(json_file, record)
     if given.roofline:
         from benchmarks.roofline.measure_roofline import with_roofline
 
         record = with_roofline(record, options.models)
-    if json_file is not None:
-        write_record(json_file, record)
+        if json_file is not None:  # again: nothing measured is lost where the roofline fails
+            write_record(json_file, record)
     print(tables([record]))
     _check_some_ran(record)
     if not given.quiet:
@@ -122,7 +124,7 @@ def _benchmark_parser() -> Parser:
         help="some of single: one frame at a time; multi: queries of --streams frames; server: "
         "random arrivals; offline: as many as can be (default: single)",
     )
-    add("--streams", type=positive, default=8, help="frames in a query of multi (default: 8)")
+    add("--streams", type=positive, default=8, help="frames in a query of multi, rounded up to full batches (default: 8)")
     add(
         "--latency-bound",
         type=above_zero,

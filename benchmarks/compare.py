@@ -13,13 +13,14 @@ from statistics import fmean, median
 
 from benchmarks.records.measurements import SERVER, Accuracy, Measurement, Round
 from benchmarks.records.record import Record, Result
-from benchmarks.records.statistics import Interval, ratio_interval
+from benchmarks.records.statistics import FEWEST_VALUES, Interval, ratio_interval
 from runtime.errors import InputError
 
 SAME, FASTER, SLOWER, AMBIGUOUS = "same", "faster", "slower", "ambiguous"
 WALL, PROCESSOR, RAW = "wall time", "processor time", "wall time, no reference workload"
 
-# benchmarks/results/compare-trial.json has how often verdicts with these are right.
+# Not calibrated on a quiet machine yet: benchmarks.programs.compare_trial shows how often verdicts
+# with these are right on the machine it runs on.
 TOLERANCE = 0.05
 ACCURACY_TOLERANCE = 0.001
 
@@ -49,7 +50,8 @@ class Comparison:
 class Outcome:
     """Everything that two records say of each other.
 
-    lost: backends that ran in the first and not in the second, and accuracy that went down.
+    lost: backends, scenarios, batches, sizes and accuracy that the first has and the second lacks,
+    and accuracy that went down.
     notes: what a reader must know before believing it.
     """
 
@@ -95,7 +97,7 @@ def compare(
             "one `refinenet benchmark` command"
         )
     judged_alike = first.conditions.images == second.conditions.images
-    lost = [line for a, b in pairs for line in _lost_rounds(a, b)]
+    lost = [*_lost_results(first, pairs), *(line for a, b in pairs for line in _lost_rounds(a, b))]
     if judged_alike:
         lost += [line for a, b in pairs for line in _lost_accuracy(a, b, accuracy_tolerance)]
     return Outcome(tuple(comparisons), tuple(lost), tuple(_notes(first, second, pairs)))
@@ -179,6 +181,7 @@ def _compared(
         by = RAW
     elif by == PROCESSOR and not all(p.cpu_ms and p.workload_cpu_ms for p in rounds):
         by = WALL
+    enough = min(len(one.rounds), len(two.rounds)) >= FEWEST_VALUES
     of_round = _TIMES[by]
     ratio = ratio_interval([of_round(r) for r in two.rounds], [of_round(r) for r in one.rounds])
     return Comparison(
@@ -189,7 +192,7 @@ def _compared(
         (one.height, one.width),
         ratio,
         by,
-        verdict(ratio, tolerance),
+        verdict(ratio, tolerance) if enough else AMBIGUOUS,
     )
 
 
@@ -213,11 +216,27 @@ _TIMES: dict[str, Callable[[Round], float]] = {
 }
 
 
+def _lost_results(first: Record, pairs: Sequence[tuple[Result, Result]]) -> Iterator[str]:
+    paired = {id(a) for a, _ in pairs}
+    for result in first.results:
+        if _ran(result) and id(result) not in paired:
+            yield f"{result.name} {result.precision}: not in the second record"
+
+
 def _lost_rounds(a: Result, b: Result) -> Iterator[str]:
-    ran = any(entry.rounds for entry in a.measurements)
     problem = b.not_run or b.error
-    if ran and problem and a.error is None:
+    if _ran(a) and problem and a.error is None:
         yield f"{a.name} {a.precision}: lost: {problem}"
+    elif not problem:
+        there = {_key(entry) for entry in b.measurements if entry.rounds}
+        for entry in a.measurements:
+            if entry.rounds and _key(entry) not in there:
+                asked = f"{entry.scenario}, batch {entry.batch}, {entry.height}x{entry.width}"
+                yield f"{a.name} {a.precision}: {asked}: not measured in the second record"
+
+
+def _ran(result: Result) -> bool:
+    return any(entry.rounds for entry in result.measurements)
 
 
 def _lost_accuracy(a: Result, b: Result, tolerance: float) -> Iterator[str]:
@@ -226,7 +245,9 @@ def _lost_accuracy(a: Result, b: Result, tolerance: float) -> Iterator[str]:
         after = others.get((before.height, before.width))
         for what, measure in _MEASURES.items():
             was, now = measure(before), measure(after) if after else None
-            if was is not None and now is not None and now < was - tolerance:
+            if was is not None and now is None and not (b.not_run or b.error):
+                yield f"{a.name} {a.precision}: {what} was {was:.2%}, not in the second record"
+            elif was is not None and now is not None and now < was - tolerance:
                 yield f"{a.name} {a.precision}: {what} fell from {was:.2%} to {now:.2%}"
 
 
@@ -247,10 +268,9 @@ def _notes(first: Record, second: Record, pairs: Sequence[tuple[Result, Result]]
             yield f"different {what}: {was} and {now}"
     if first.conditions.images != second.conditions.images:
         yield "different images: accuracy is not compared"
-    paired = {id(result) for pair in pairs for result in pair}
-    for record, which in ((first, "first"), (second, "second")):
-        for result in record.results:
-            if id(result) not in paired:
-                yield f"only in the {which} record: {result.name} {result.precision}"
+    paired = {id(b) for _, b in pairs}
+    for result in second.results:
+        if id(result) not in paired:
+            yield f"only in the second record: {result.name} {result.precision}"
     if any(e.scenario == SERVER for r in first.results for e in r.measurements):
         yield "the server scenario is not compared: the rates it found have no interval"

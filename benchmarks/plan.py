@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,7 @@ from benchmarks.scenarios import (
     overlapping,
     poisson_arrivals,
     queries,
+    server_rule,
 )
 from runtime.errors import InputError
 
@@ -46,7 +48,7 @@ class Load:
     """How hard it is asked: of the scenarios that need to be told.
 
     latency_bound_ms: that the server scenario holds its p99 under.
-    streams: frames in a query of the multi-stream scenario. seed: of the arrivals.
+    streams: frames in a query of the multi-stream scenario, rounded up to full batches. seed: of the arrivals.
     """
 
     latency_bound_ms: float | None = None
@@ -84,7 +86,8 @@ def entries(
 
 
 def _frames_per_query(scenario: str, batch: int, streams: int) -> int:
-    return {OFFLINE: batch, MULTI: max(streams, batch)}.get(scenario, 1)
+    """For `multi` full batches, so that every call has as many frames as the backend may insist on."""
+    return {OFFLINE: batch, MULTI: math.ceil(streams / batch) * batch}.get(scenario, 1)
 
 
 def measure_entry(
@@ -178,8 +181,14 @@ class _Server:
             # Not even without a pause between the frames does it do more than this.
             fastest = 1e3 * len(alone.latencies_ms) / alone.wall_ms
             self._search = RateSearch(0.0, fastest)
+        rate = self._search.next_rate
         measured = poisson_arrivals(
-            self._backend, self._asked, self._search.next_rate, self._rule, self._generator
+            self._backend,
+            self._asked,
+            rate,
+            server_rule(self._rule, rate),
+            self._generator,
+            self._bound_ms,
         )
         self._search.learn(measured, self._bound_ms)
         return measured

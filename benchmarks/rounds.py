@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from statistics import median
 from benchmarks.host.gpu_state import throttle_reasons
 from benchmarks.host.reference_workload import ReferenceWorkload
 from benchmarks.records.measurements import Round
-from benchmarks.records.statistics import median_interval
+from benchmarks.records.statistics import FEWEST_VALUES, median_interval
 from runtime.errors import DeviceError
 
 WORKLOAD_TIMES = 3  # before a round, and after it
@@ -47,7 +48,9 @@ class Contestant:
 
     @property
     def spread(self) -> float:
-        """Half the 95 % interval of the rounds' median latency, over it."""
+        """Half the 95 % interval of the rounds' median latency, over it; inf of too few rounds."""
+        if len(self.rounds) < FEWEST_VALUES:
+            return math.inf
         medians = [median(entry.latencies_ms) for entry in self.rounds]
         return median_interval(medians).relative_width
 

@@ -26,6 +26,7 @@ from benchmarks.records.measurements import (
 )
 from benchmarks.records.record import Record, Result
 from benchmarks.records.statistics import Interval, median_interval
+from benchmarks.scenarios import holds
 from export.parity.gates import GATES, Gate
 
 BF16_GATE = "fp16"  # the other type of 16 bits; it has no gate of its own
@@ -227,7 +228,7 @@ def _counted(entry: Measurement, record: Record) -> tuple[Round, ...]:
     if entry.scenario != SERVER:
         return finished
     bound_ms = record.conditions.latency_bound_ms or float("inf")
-    served = [found for found in finished if summarize([found]).p99_ms <= bound_ms]
+    served = [found for found in finished if holds(found, bound_ms)]
     return tuple(sorted(served, key=lambda found: found.arrivals_per_second or 0)[-1:])
 
 

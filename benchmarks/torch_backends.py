@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -84,13 +84,9 @@ class TorchBackend:
         """(N, H, W, 3) uint8 BGR to (N, H, W) uint8."""
         if self._network is None:
             raise RuntimeError("this backend is closed")
-        half = self._autocast is not None
-        with torch.inference_mode(), torch.autocast(self._device, self._autocast, enabled=half):
-            try:
-                masks = self._network(torch.from_numpy(frames).to(self._device))
-                result: NDArray[np.uint8] = masks.cpu().numpy()
-            except RuntimeError as error:  # out of memory, a compiler that fails at the first frame
-                raise DeviceError(f"PyTorch failed: {_first_line(error)}") from error
+        with self._inference():
+            masks = self._network(torch.from_numpy(frames).to(self._device))
+            result: NDArray[np.uint8] = masks.cpu().numpy()
         return result
 
     def steps_ms(self, frames: NDArray[np.uint8], /) -> dict[str, float]:
@@ -99,20 +95,31 @@ class TorchBackend:
             return {}
         marks_ns: list[int] = []
         hook = self._inner.register_forward_hook(lambda *_: marks_ns.append(self._now_ns()))
-        half = self._autocast is not None
-        with torch.inference_mode(), torch.autocast(self._device, self._autocast, enabled=half):
-            marks_ns.append(self._now_ns())
-            on_device = torch.from_numpy(frames).to(self._device)
-            marks_ns.append(self._now_ns())
-            masks = self._network(on_device)
-            marks_ns.append(self._now_ns())
-            masks.cpu()
-            marks_ns.append(self._now_ns())
-        hook.remove()
+        try:
+            with self._inference():
+                marks_ns.append(self._now_ns())
+                on_device = torch.from_numpy(frames).to(self._device)
+                marks_ns.append(self._now_ns())
+                masks = self._network(on_device)
+                marks_ns.append(self._now_ns())
+                masks.cpu()
+                marks_ns.append(self._now_ns())
+        finally:
+            hook.remove()
         names = ("copy_in", "compute", "upsample_argmax", "copy_out")
         steps = {n: (b - a) / 1e6 for n, (a, b) in zip(names, pairwise(marks_ns), strict=True)}
         copies = ("copy_in", "copy_out") if self._device == CPU else ()
         return {name: ms for name, ms in steps.items() if name not in copies}
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        half = self._autocast is not None
+        with (
+            _as_device_error("PyTorch failed"),
+            torch.inference_mode(),
+            torch.autocast(self._device, self._autocast, enabled=half),
+        ):
+            yield
 
     def _now_ns(self) -> int:
         """After all that the device was given to do."""
@@ -182,10 +189,10 @@ def _opener(
 def _open(file: Path, variant: Variant, device: str, shape: tuple[int, int, int] | None) -> Backend:
     """Load and compile; torch.compile itself waits for the first frame."""
     network, card = load_checkpoint(file)
-    # The stubs do not know that .to() takes a layout.
-    network = network.to(device, memory_format=variant.layout)  # type: ignore[call-overload]
-    model = FrameModel(network, card).eval().to(device)
-    with ExitStack() as owned:
+    with ExitStack() as owned, _as_device_error(f"{variant.name} cannot be opened"):
+        # The stubs do not know that .to() takes a layout.
+        network = network.to(device, memory_format=variant.layout)  # type: ignore[call-overload]
+        model = FrameModel(network, card).eval().to(device)
         frames = torch.zeros((*(shape or (1, 32, 32)), 3), dtype=torch.uint8, device=device)
         compiled = _compiled(model, variant, frames, owned)
         return TorchBackend(compiled, device, variant, owned.pop_all())
@@ -194,19 +201,16 @@ def _open(file: Path, variant: Variant, device: str, shape: tuple[int, int, int]
 def _compiled(
     model: FrameModel, variant: Variant, frames: torch.Tensor, owned: ExitStack
 ) -> Network:
-    try:
-        if variant.compiler == "inductor":
-            compiled: Network = torch.compile(model, dynamic=False)
-            return compiled
-        if variant.compiler == "aotinductor":
-            return _compiled_ahead(model, frames, owned)
-        if variant.compiler == "torch_tensorrt":
-            torch_tensorrt = import_module("torch_tensorrt")
-            half = {torch.float16}
-            compiled = torch_tensorrt.compile(model, inputs=[frames], enabled_precisions=half)
-            return compiled  # noqa: RET504  # the name gives it its type
-    except RuntimeError as error:
-        raise DeviceError(f"{variant.name} cannot compile this: {_first_line(error)}") from error
+    if variant.compiler == "inductor":
+        compiled: Network = torch.compile(model, dynamic=False)
+        return compiled
+    if variant.compiler == "aotinductor":
+        return _compiled_ahead(model, frames, owned)
+    if variant.compiler == "torch_tensorrt":
+        torch_tensorrt = import_module("torch_tensorrt")
+        half = {torch.float16}
+        compiled = torch_tensorrt.compile(model, inputs=[frames], enabled_precisions=half)
+        return compiled  # noqa: RET504  # the name gives it its type
     return model
 
 
@@ -222,5 +226,11 @@ def _compiled_ahead(model: FrameModel, frames: torch.Tensor, owned: ExitStack) -
     return loaded
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+@contextmanager
+def _as_device_error(what: str) -> Iterator[None]:
+    """What PyTorch refuses, out of memory or a compiler that fails, takes one backend away."""
+    try:
+        yield
+    except RuntimeError as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise DeviceError(f"{what}: {first_line}") from error

@@ -277,21 +277,20 @@ def _check(options: ExportOptions) -> None:
             raise InputError("--accuracy-loss needs labelled images: --data DIR")
     if searching and options.output_kind != "mask":
         raise InputError("--accuracy-loss and --sensitivity need --output-kind mask")
+    if options.dataset is not None and options.data is None:
+        raise InputError("--dataset says what --data DIR holds; give that too")
     if options.sensitivity is not None and options.data is None and options.calibration is None:
         raise InputError("--sensitivity needs images: --data DIR, or --calibration IMAGES")
 
 
 def _check_paths(options: ExportOptions) -> None:
     """InputError for data or places to write that the end of the work would stumble over."""
-    from export.int8.layer_search import REPORTED, SEARCHED
-    from refinenet.data.datasets import open_dataset
-
     if options.data is not None:
-        splits = (SEARCHED,) if options.accuracy_loss is None else (SEARCHED, REPORTED)
-        for split in splits:
+        from export.int8.layer_search import REPORTED, SEARCHED
+        from refinenet.data.datasets import open_dataset
+
+        for split in (SEARCHED,) if options.accuracy_loss is None else (SEARCHED, REPORTED):
             open_dataset(options.dataset or DATASET, options.data, split)
-    elif options.dataset is not None:
-        raise InputError("--dataset says what --data DIR holds; give both")
     for path in (options.save_ranges, options.sensitivity):
         if path is None:
             continue

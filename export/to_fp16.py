@@ -146,7 +146,6 @@ class _Widening:
                     casts.append(helper.make_node("Cast", [name], [narrow], to=TensorProto.FLOAT))
         return [*casts, node]
 
-
     def drop_replaced_constants(self) -> None:
         """Remove the constants that nothing reads since all their readers became DOUBLE."""
         graph = self.model.graph

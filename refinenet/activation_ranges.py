@@ -7,6 +7,7 @@ that name is the network's own and stays the same at every size and in every exp
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,10 +57,10 @@ def load_ranges(path: Path) -> Ranges:
         ranges = Ranges(
             **content
             | {
-                "limits": {k: float(v) for k, v in content["limits"].items()},
+                "limits": {k: _magnitude(v, k) for k, v in content["limits"].items()},
                 "image_names": tuple(str(name) for name in content.get("image_names", ())),
                 "peaks": {
-                    name: ConvolutionPeaks(*(float(value) for value in values))
+                    name: ConvolutionPeaks(*(_magnitude(value, name) for value in values))
                     for name, values in content.get("peaks", {}).items()
                 },
             }
@@ -76,9 +77,6 @@ def load_ranges(path: Path) -> Ranges:
         raise InputError(
             f"{path} holds no activation ranges ({error}); collect them anew"
         ) from error
-    broken = [name for name, limit in ranges.limits.items() if not 0 <= limit < float("inf")]
-    if broken:
-        raise InputError(f"{path}: the range of {broken[0]} is {ranges.limits[broken[0]]}")
     return ranges
 
 
@@ -86,6 +84,14 @@ def _check_types(ranges: Ranges) -> None:
     for name, kind in (("method", str), ("images", str), ("image_count", int)):
         if type(getattr(ranges, name)) is not kind:
             raise TypeError(f"{name} is no {kind.__name__}")
+    if ranges.image_count < 0:
+        raise ValueError(f"image_count is {ranges.image_count}")
+
+
+def _magnitude(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"the range of {name} is {value}")
+    return float(value)
 
 
 def shipped_ranges(weights: Path) -> Path:

@@ -81,6 +81,11 @@ def train(options: TrainOptions) -> Path:
     """
     if options.qat and options.weights is None:
         raise InputError("--qat fine-tunes trained weights; give them with --weights FILE")
+    if options.qat and options.recipe.precision != "fp32":
+        raise InputError(
+            f"--qat with --precision {options.recipe.precision}; the rounding of INT8 is learned "
+            "with --precision fp32 alone"
+        )
     with processes(options.device) as team, deterministic(options.deterministic):
         images = open_dataset(options.dataset, options.data, "train")
         val_images = open_dataset(options.dataset, options.data, "val")

@@ -40,7 +40,7 @@ class Round:
     in the server scenario from the moment the frame arrived, waiting included.
     wall_ms: of the whole turn, the loop around the calls included.
     stopped_by: what ended it: `enough` (time and count both reached), `cap` (so slow that the count
-    was not reached by then).
+    was not reached by then, or that a server can no longer hold its bound).
     cpu_ms: that this process computed in the turn, all threads together; time in which others had
     the processor is not in it. Over the queries it is the host's cost of one.
     workload_ms, workload_cpu_ms: the reference workload of the same device (Conditions.workloads),
@@ -191,7 +191,8 @@ class Roofline:
 
     macs: multiply-accumulates of one frame. bytes: that one frame must move at least.
     limit_ms: the larger of both over the machine's peaks (Record.peaks). share: limit_ms over the
-    median latency, 1 at the limit. layers: where a profiler told them apart.
+    median latency of a frame, offline over its share of the wall time; 1 at the limit. layers: of a
+    whole call, where a profiler told them apart.
     """
 
     macs: int

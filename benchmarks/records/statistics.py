@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+FEWEST_VALUES = 5  # of one or two the interval has no width, and says nothing
 SEED = 0  # a record must give the same interval whenever it is read
 
 

@@ -23,13 +23,13 @@ KERNEL = "_kernel_time"
 
 
 def layer_times(
-    path: Path, frame_size: tuple[int, int], threads: int | None = None
+    path: Path, frame_size: tuple[int, int], threads: int | None = None, batch: int = 1
 ) -> tuple[LayerTime, ...]:
     """The layers that ONNX Runtime made of the file, in the order in which they ran.
 
-    frame_size: (height, width) of the frames. threads: as of the backends.
+    frame_size: (height, width) of the frames. threads: as of the backends. batch: frames in a call.
 
-    Returns the median of several frames for each layer; MACs and bytes follow from the shapes that
+    Returns the median of several calls for each layer; MACs and bytes follow from the shapes that
     it ran on. The smallest layers are one entry at the end.
     """
     with TemporaryDirectory() as folder:
@@ -44,7 +44,9 @@ def layer_times(
         )
         frame = session.get_inputs()[0]
         # What the frame shows changes nothing: every layer does the same work on any values.
-        pixels = np.random.default_rng(SEED).integers(0, 256, (1, *frame_size, 3), np.uint8)
+        pixels = np.random.default_rng(SEED).integers(
+            0, 256, (batch, *frame_size, 3), np.uint8
+        )
         for _ in range(1 + RUNS):
             session.run(None, {frame.name: pixels})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.backends import ONNX_RUNTIME_CPU, model_files
 from benchmarks.records.latency import summarize
-from benchmarks.records.measurements import SERVER, LayerTime, Measurement, Peak, Roofline
+from benchmarks.records.measurements import OFFLINE, SERVER, LayerTime, Measurement, Peak, Roofline
 from benchmarks.records.record import Record, Result
 from benchmarks.roofline.graph_cost import GraphCost, graph_cost
 from benchmarks.roofline.layer_times import layer_times
@@ -38,12 +38,12 @@ def with_roofline(record: Record, models: Sequence[Path]) -> Record:
 
 
 def roofline(
-    cost: GraphCost, peak: Peak, median_ms: float, layers: tuple[LayerTime, ...]
+    cost: GraphCost, peak: Peak, frame_ms: float, layers: tuple[LayerTime, ...]
 ) -> Roofline:
-    """Of one backend. median_ms: of one frame."""
+    """Of one backend. frame_ms: of one frame."""
     macs, moved_bytes = cost.macs // cost.batch, cost.bytes // cost.batch
     limit_ms = limit_of(macs, moved_bytes, peak)
-    return Roofline(macs, moved_bytes, limit_ms, limit_ms / median_ms, layers)
+    return Roofline(macs, moved_bytes, limit_ms, limit_ms / frame_ms, layers)
 
 
 def _roofline(
@@ -52,19 +52,26 @@ def _roofline(
     peak = peak_for(peaks, result.device, result.precision)
     if peak is None:
         return None
-    measurement, median_ms = frame
+    measurement, frame_ms = frame
     size = measurement.height, measurement.width
     layers: tuple[LayerTime, ...] = ()
     if result.name == ONNX_RUNTIME_CPU:
-        layers = layer_times(graph, size, of.conditions.threads)
-    return roofline(graph_cost(graph, size), peak, median_ms, layers)
+        layers = layer_times(graph, size, of.conditions.threads, measurement.batch)
+    return roofline(graph_cost(graph, size), peak, frame_ms, layers)
 
 
 def _frame_time(result: Result) -> tuple[Measurement, float] | None:
-    """The first measurement without waiting in it, and the median of one frame in it."""
+    """The first measurement of no server, and the milliseconds of one frame in it.
+
+    Offline it is wall time: where frames overlap, a latency includes the wait for those before.
+    """
     for entry in result.measurements:
         if entry.rounds and entry.scenario != SERVER:
-            return entry, summarize(entry.rounds).median_ms / entry.frames_per_query
+            found = summarize(entry.rounds)
+            query_ms = found.median_ms
+            if entry.scenario == OFFLINE:
+                query_ms = 1e3 / found.frames_per_second
+            return entry, query_ms / entry.frames_per_query
     return None
 
 

@@ -148,6 +148,32 @@ def test_a_backend_that_is_gone_is_lost(record: Record) -> None:
     assert outcome.lost == ("PyTorch eager fp32: lost: no such library",)
 
 
+def test_what_the_second_record_lacks_is_lost(record: Record) -> None:
+    torch, onnx, engine = record.results
+    outcome = compare(record, replace(record, results=(onnx, engine)))
+    assert outcome.lost == ("PyTorch eager fp32: not in the second record",)
+    offline = replace(onnx.measurements[0], scenario="offline")
+    more = replace(onnx, measurements=(*onnx.measurements, offline))
+    outcome = compare(replace(record, results=(torch, more)), record)
+    (lost,) = outcome.lost
+    assert lost == (
+        "ONNX Runtime CPU int8: offline, batch 1, 360x480: not measured in the second record"
+    )
+    unjudged = replace(onnx, accuracies=())
+    outcome = compare(record, replace(record, results=(torch, unjudged)))
+    assert outcome.lost == (
+        "ONNX Runtime CPU int8: agreement was 100.00%, not in the second record",
+    )
+    assert compare(replace(record, results=(torch,)), record).lost == ()
+
+
+def test_of_too_few_rounds_no_verdict_is_certain(record: Record) -> None:
+    for count, expected in ((4, AMBIGUOUS), (5, SLOWER)):
+        first = with_rounds(record, rounds(50, QUIET[:count]))
+        second = with_rounds(record, rounds(80, QUIET[:count]))
+        assert verdict_of(compare(first, second)) == expected
+
+
 def test_records_with_nothing_in_common_are_refused(record: Record) -> None:
     torch, onnx, _ = record.results
     with pytest.raises(InputError, match="in common"):

@@ -12,7 +12,7 @@ from benchmarks.entrants import Entrant
 from benchmarks.plan import Entry, Load, entries, measure_entry
 from benchmarks.records.measurements import Measurement
 from benchmarks.rounds import Patience
-from benchmarks.scenarios import StopRule
+from benchmarks.scenarios import StopRule, queries
 from runtime.card import Card
 from runtime.errors import DeviceError, InputError
 
@@ -58,6 +58,13 @@ def test_one_frame_at_a_time_has_no_batches() -> None:
         *(("multi", 1, 8), ("multi", 4, 8)),
         *(("offline", 1, 1), ("offline", 4, 4)),
     ]
+
+
+def test_queries_of_several_streams_are_full_batches() -> None:
+    plan = entries(("multi",), (1, 3, 16), (SIZE,), Load(streams=8))
+    assert [(e.batch, e.frames_per_query) for e in plan] == [(1, 8), (3, 9), (16, 16)]
+    asked = queries("multi", FRAMES, 3, plan[1].frames_per_query)
+    assert {len(frames) for query in asked for frames in query} == {3}
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,20 @@ import pytest
 from benchmarks.records.record import Record, read_record, write_record
 from runtime.errors import InputError
 
+RESULTS = Path(__file__).parents[2] / "benchmarks/results"
+
 
 def test_a_round_trip_loses_nothing(tmp_path: Path, record: Record) -> None:
     write_record(tmp_path / "record.json", record)
     assert read_record(tmp_path / "record.json") == record
+
+
+def test_this_version_reads_the_committed_records() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in RESULTS.glob("*.json")}
+    benchmarks = [path for path, text in texts.items() if "schema_version" in json.loads(text)]
+    assert benchmarks
+    for path in benchmarks:
+        assert read_record(path).results
 
 
 def test_the_latencies_of_a_round_stand_on_one_line(tmp_path: Path, record: Record) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records.measurements import Accuracy, Agreement
+from benchmarks.records.measurements import Accuracy, Agreement, Measurement, Round
 from benchmarks.records.record import Record
 from benchmarks.report import BEGIN, END, insert_table, tables
 from runtime.errors import InputError
@@ -82,6 +82,17 @@ def test_a_record_is_no_markup_and_cannot_break_its_document(
     path.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
     with pytest.raises(InputError, match="would break"):
         insert_table(path, tables([replace(record, command=END)]))
+
+
+def test_of_a_server_only_rounds_count_that_ended_by_themselves(record: Record) -> None:
+    held = Round((20.0,) * 10, 1000.0, "enough", arrivals_per_second=10.0)
+    given_up = replace(held, stopped_by="cap", arrivals_per_second=40.0)
+    server = Measurement("server", 1, 1, 360, 480, (held, given_up), "rounds")
+    result = replace(record.results[1], measurements=(server,))
+    asked = replace(record.conditions, latency_bound_ms=50.0)
+    text = tables([replace(record, conditions=asked, results=(result,))])
+    assert "| 10.00 |" in text
+    assert "server under a p99 of 50 ms, at least 1000 arrivals" in text
 
 
 def test_several_records_are_several_tables(record: Record) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from benchmarks.records.measurements import Peak
+from benchmarks.records.measurements import Measurement, Peak, Round
 from benchmarks.records.record import Record
 from benchmarks.roofline import machine_peak
 from benchmarks.roofline.graph_cost import graph_cost
@@ -126,6 +126,24 @@ def test_a_record_gets_the_roofline_of_the_files_it_came_from(
     assert roofline is not None
     assert roofline.layers
     assert roofline.share == pytest.approx(roofline.limit_ms / 5.0)
+
+
+def test_the_roofline_runs_the_batch_that_was_measured(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_peak, "CPU_SIDE", 64)
+    monkeypatch.setattr(machine_peak, "CPU_COPY_BYTES", 2**16)
+    monkeypatch.setattr(machine_peak, "MIN_SECONDS", 0.01)
+    model = brightest_channel_model(
+        tmp_path / "four.fp32.onnx", replace(CARD, input_shape=(4, 24, 32, 3))
+    )
+    rounds = (Round((30.0,) * 10, 200.0, "enough"),)  # the calls overlap: 20 ms each by the wall
+    offline = Measurement("offline", 4, 4, 24, 32, rounds, "rounds")
+    own = replace(record.results[1], sha256=sha256_of(model), measurements=(offline,))
+    (found,) = with_roofline(replace(record, results=(own,)), [model]).results
+    assert found.roofline is not None
+    assert found.roofline.layers
+    assert found.roofline.share == pytest.approx(found.roofline.limit_ms / (20.0 / 4))
 
 
 def test_the_peak_is_the_fastest_of_several(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.host.reference_workload import ReferenceWorkload, cpu_workload
 from benchmarks.records.measurements import Round
+from benchmarks.records.statistics import FEWEST_VALUES
 from benchmarks.rounds import WORKLOAD_TIMES, Contestant, Patience, play_in_turns
 from runtime.errors import DeviceError
 
@@ -40,8 +41,14 @@ def test_backends_take_turns() -> None:
 
 def test_a_steady_backend_needs_no_more_rounds_than_asked_for() -> None:
     player = contestant(rounds_of(5.0))
-    assert play_in_turns([player], Patience(3, 0.02, 60), clock_s=seconds()) == ["stable"]
-    assert len(player.rounds) == 3
+    assert play_in_turns([player], Patience(6, 0.02, 60), clock_s=seconds()) == ["stable"]
+    assert len(player.rounds) == 6
+
+
+def test_too_few_rounds_are_not_called_stable() -> None:
+    player = contestant(rounds_of(5.0))
+    assert play_in_turns([player], Patience(1, 0.02, 60), clock_s=seconds()) == ["stable"]
+    assert len(player.rounds) == FEWEST_VALUES
 
 
 def test_an_unsteady_one_gets_rounds_until_the_time_is_over() -> None:
@@ -58,9 +65,9 @@ def test_a_device_that_fails_loses_its_own_rounds_alone() -> None:
         return Round((1.0,), 1.0, "enough")
 
     lost, other = contestant(failing), contestant(rounds_of(1.0))
-    assert play_in_turns([lost, other], Patience(4, 0.02, 0.0)) == ["error", "stable"]
+    assert play_in_turns([lost, other], Patience(5, 0.02, 0.0)) == ["error", "stable"]
     assert (len(lost.rounds), lost.error) == (2, "an illegal address")
-    assert len(other.rounds) == 4
+    assert len(other.rounds) == 5
 
 
 def test_the_reference_workload_is_timed_around_every_round() -> None:

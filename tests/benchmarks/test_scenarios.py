@@ -6,13 +6,15 @@ from numpy.typing import NDArray
 from benchmarks.backends import Streamed
 from benchmarks.records.measurements import Round
 from benchmarks.scenarios import (
+    SERVER_QUERIES,
     RateSearch,
     StopRule,
     closed_loop,
-    highest_rate,
+    holds,
     overlapping,
     poisson_arrivals,
     queries,
+    server_rule,
 )
 
 FRAMES = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1).repeat(3, axis=3)  # (3, 1, 1, 3)
@@ -137,7 +139,15 @@ def test_frames_that_overlap_hide_the_hosts_share() -> None:
     assert np.median(measured.latencies_ms) == 18
 
 
-def arrivals(milliseconds: float, per_second: float) -> Round:
+SERVER_RULE = StopRule(seconds=10.0, minimum_count=10, cap_seconds=20.0, warm_up_ms=0.0)
+
+
+def arrivals(
+    milliseconds: float,
+    per_second: float,
+    rule: StopRule = SERVER_RULE,
+    latency_bound_ms: float = np.inf,
+) -> Round:
     """A server that takes so long for a frame, at a rate, by a clock that only it moves."""
     clock = Stopwatch()
 
@@ -146,13 +156,14 @@ def arrivals(milliseconds: float, per_second: float) -> Round:
 
     worker = Worker(clock, milliseconds)
     generator = np.random.default_rng(0)
-    rule = StopRule(seconds=10.0, minimum_count=10, cap_seconds=20.0, warm_up_ms=0.0)
 
     def ticking() -> int:
-        clock.now_ns += 1000  # or a wait that is awake would never end
+        clock.now_ns += 10_000  # or a wait that is awake would never end
         return clock.now_ns
 
-    return poisson_arrivals(worker, SINGLE, per_second, rule, generator, ticking, sleep)
+    return poisson_arrivals(
+        worker, SINGLE, per_second, rule, generator, latency_bound_ms, ticking, sleep
+    )
 
 
 def test_a_server_that_is_fast_enough_answers_every_frame_within_its_time() -> None:
@@ -171,12 +182,32 @@ def test_a_server_that_falls_behind_ends_at_the_cap() -> None:
     assert arrivals(milliseconds=100, per_second=50).stopped_by == "cap"
 
 
+def test_a_queue_needs_many_arrivals_to_build() -> None:
+    # At 45 of at most 50 a second, one query in five waits for longer than three others' times.
+    busy, bound_ms = 45.0, 80.0
+    short = StopRule(seconds=0.5, minimum_count=3, warm_up_ms=0.0)
+    assert holds(arrivals(20, busy, short), bound_ms)
+    assert not holds(arrivals(20, busy, server_rule(short, busy)), bound_ms)
+    at_ease = arrivals(20, 10.0, server_rule(short, 10.0), bound_ms)
+    assert holds(at_ease, bound_ms)
+    assert len(at_ease.latencies_ms) == SERVER_QUERIES
+
+
+def test_a_server_that_cannot_hold_its_bound_any_more_stops_at_once() -> None:
+    rule = server_rule(StopRule(warm_up_ms=0.0), per_second=1.0)
+    measured = arrivals(20, 1.0, rule, latency_bound_ms=10.0)
+    assert len(measured.latencies_ms) == SERVER_QUERIES // 100 + 1
+    assert not holds(measured, 10.0)
+
+
+def test_a_servers_cap_leaves_a_backend_that_keeps_up_twice_its_time() -> None:
+    assert server_rule(StopRule(), per_second=20.0).cap_seconds == 2 * SERVER_QUERIES / 20
+    assert server_rule(StopRule(seconds=10.0), per_second=1e4).minimum_count == 100_000
+
+
 def test_the_highest_rate_is_found_by_halving() -> None:
     search = RateSearch(0.0, 64.0)
-    rounds = []
     for _ in range(8):
         p99 = 10.0 if search.next_rate <= 21 else 90.0
-        rounds.append(Round((p99,), 1.0, "enough", arrivals_per_second=search.next_rate))
-        search.learn(rounds[-1], latency_bound_ms=50)
-    assert highest_rate(rounds, 50) == 21.0
-    assert highest_rate(rounds, 5) is None
+        search.learn(Round((p99,), 1.0, "enough"), latency_bound_ms=50)
+    assert search.slowest == 21.0

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.backends import CPU
 from benchmarks.budget import Stepwise
-from benchmarks.torch_backends import REFERENCE, VARIANTS, TorchBackend, Variant
+from benchmarks.torch_backends import REFERENCE, VARIANTS, TorchBackend, Variant, torch_candidates
 from export.frame_model import FrameModel
 from runtime.card import Card
 from runtime.errors import DeviceError
@@ -57,3 +57,28 @@ def test_what_pytorch_refuses_is_an_error_of_the_device() -> None:
     broken = TorchBackend(failing, CPU, VARIANTS["torch"][0], ExitStack())
     with pytest.raises(DeviceError, match=r"^PyTorch failed: out of memory$"):
         broken(FRAMES)
+
+
+def test_steps_that_fail_are_an_error_of_the_device_and_leave_no_hook() -> None:
+    class Failing(nn.Module):
+        def forward(self, _: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("out of memory\nand a long story")
+
+    inner = Failing()
+    model = FrameModel(inner, CARD).eval()
+    broken = TorchBackend(model, CPU, VARIANTS["torch"][0], ExitStack())
+    with pytest.raises(DeviceError, match=r"^PyTorch failed: out of memory$"):
+        broken.steps_ms(FRAMES)
+    assert not inner._forward_hooks
+
+
+def test_a_network_that_cannot_be_opened_is_an_error_of_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory\nand a long story")
+
+    (reference,) = torch_candidates("lw-mobilenetv2-camvid", None, (), None)
+    monkeypatch.setattr(nn.Module, "to", full)
+    with pytest.raises(DeviceError, match=r"^PyTorch eager cannot be opened: out of memory$"):
+        reference.opener()()

@@ -130,6 +130,8 @@ def test_scores_that_are_not_finite_are_an_infinite_error(
     agreement.add(Output(halves, scores), Output(halves, scores))  # a good frame does not heal it
     assert agreement.largest_error == agreement.rms_error == float("inf")
     assert agreement.report(CLASSES)["scores_largest_error"] is None
+    assert compared(Output(halves, broken), Output(halves, scores))["scores_rms_error"] is None
+    assert compared(Output(halves, broken), Output(halves, scores))["scores_largest_error"] is None
 
 
 def test_without_scores_masks_alone_are_compared(halves: NDArray[np.uint8]) -> None:

@@ -23,6 +23,7 @@ from export.to_fp16 import half, to_fp16
 from export.to_onnx import save
 from refinenet.activation_ranges import Ranges
 from runtime.card import Card, read_card
+from runtime.errors import InputError
 
 SHAPE = (1, 24, 32, 3)
 
@@ -113,7 +114,7 @@ def test_nothing_passes_through_fp16_between_kept_nodes(tiny_card: Card, photo: 
         "third": np.float16,
         "first_fp32": np.float32,
         "second_fp32": np.float32,
-    } | {name: v.dtype for name, v in tensors(careful).items() if name in ("first", "second")}
+    }
 
 
 def test_a_partial_sum_beyond_fp16_is_seen_though_the_output_fits(
@@ -143,6 +144,33 @@ def test_what_is_too_small_for_fp16_stays_fp32(
 def test_a_network_that_fits_keeps_nothing(tiny_card: Card, photo: Path) -> None:
     model = network(first=1, second=1)
     assert kept_in_fp32(model, peaks_of(model, tiny_card, photo)) == {}
+
+
+def test_a_kept_constant_node_gives_a_graph_that_runs(
+    tiny_card: Card, photo: Path, frame: NDArray[np.uint8]
+) -> None:
+    model = network(first=2e4, second=1e-4)
+    for tensor in list(model.graph.initializer):
+        constant = helper.make_node("Constant", [], [tensor.name], tensor.name, value=tensor)
+        model.graph.node.insert(0, constant)
+    del model.graph.initializer[:]
+    kept = kept_in_fp32(model, peaks_of(model, tiny_card, photo))
+    assert "large" in kept
+    careful = half(model, {*kept, "first"})
+    assert agreement(run(rounded_to_fp16(careful), frame), run(model, frame)) > 0.99
+
+
+def test_nan_is_not_passed_over(tiny_card: Card, photo: Path) -> None:
+    model = network(first=1, second=1)
+    place = next(i for i, node in enumerate(model.graph.node) if node.output[0] == "small")
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+    model.graph.node[place].output[0] = "sound"
+    zeros = helper.make_node("Mul", ["positive", "zero"], ["zeros"])
+    nan = helper.make_node("Div", ["zeros", "positive"], ["small"])  # where ReLU left zeros
+    model.graph.node.insert(place + 1, nan)
+    model.graph.node.insert(place + 1, zeros)
+    with pytest.raises(InputError, match="small is not finite, in FP32 already"):
+        peaks_of(model, tiny_card, photo)
 
 
 def test_saved_ranges_carry_the_peaks_of_convolutions(tiny_card: Card, photo: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.int8.histograms import BINS, Histogram, Method
+from export.int8.histograms import BINS, SAMPLES_PER_IMAGE, Histogram, Method
 from runtime.errors import InputError
 
 
@@ -47,6 +47,12 @@ def test_memory_does_not_grow_with_the_number_of_tensors(activations: NDArray[np
     assert {key for key, value in vars(histogram).items() if isinstance(value, np.ndarray)} == {
         "counts"
     }
+
+
+@pytest.mark.parametrize("times", [0.5, 1, 1.5, 2, 2.5, 3.5])
+def test_of_a_tensor_at_most_so_many_values_are_counted(times: float) -> None:
+    counted = histogram_of(np.ones(int(times * SAMPLES_PER_IMAGE), np.float32)).counts.sum()
+    assert SAMPLES_PER_IMAGE / 3 < counted <= SAMPLES_PER_IMAGE
 
 
 def test_a_widened_histogram_counts_as_one_that_was_wide_from_the_start() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,8 +14,15 @@ from graphs import run
 from numpy.typing import NDArray
 
 from export.calibration import session_with_outputs
-from export.fp16_range import NOT_MEASURED
-from export.int8.layer_search import SearchOptions, measure_sensitivity, search, select_layers
+from export.fp16_range import NOT_MEASURED, Peaks
+from export.int8 import layer_search
+from export.int8.layer_search import (
+    SearchOptions,
+    measure_sensitivity,
+    report,
+    search,
+    select_layers,
+)
 from export.int8.sensitivity import LayerLoss, Trial, labelled_samples, layer_losses, open_trial
 from export.int8.switchable_int8 import scores_tensor
 from export.to_int8 import convolutions, quantize, to_int8
@@ -131,7 +139,7 @@ def test_the_card_says_what_was_searched_and_what_val_says(
     fp32: Path, ranges: Ranges, tiny_camvid: Path, tmp_path: Path
 ) -> None:
     sensitivity = tmp_path / "layers.json"
-    options = SearchOptions(tiny_camvid, images=1, sensitivity=sensitivity, quiet=True)
+    options = SearchOptions(tiny_camvid, "camvid", 1, sensitivity=sensitivity, quiet=True)
     selection = select_layers(fp32, ranges, NOT_MEASURED, options, 0.5)
     path = to_int8(fp32, tmp_path / "street.int8.onnx", ranges, selection=selection)
     details = read_card(path).details
@@ -148,7 +156,31 @@ def test_the_card_says_what_was_searched_and_what_val_says(
     assert errors == sorted(errors, reverse=True)
 
 
+def test_a_layer_that_fp16_cannot_hold_is_not_offered(
+    fp32: Path, ranges: Ranges, tiny_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = next(
+        layer
+        for layer in convolutions(onnx.load(fp32))
+        if layer.input[1] == "network.blocks.3.pool.convs.0.weight"
+    )
+    peaks = Peaks({chosen.output[0]: 1e6}, {}, 1)
+    reported = []
+
+    def kept_report(model: onnx.ModelProto, int8: onnx.ModelProto, *rest: Any) -> Any:
+        reported.append(int8)
+        return report(model, int8, *rest)
+
+    monkeypatch.setattr(layer_search, "report", kept_report)
+    options = SearchOptions(tiny_camvid, "camvid", 1, quiet=True)
+    selection = select_layers(fp32, ranges, peaks, options, 99)
+    assert "stays FP32" in selection.left_in_fp16[chosen.input[1]]
+    written = to_int8(fp32, tmp_path / "street.int8.onnx", ranges, peaks, selection)
+    (judged,) = reported
+    assert judged.graph == onnx.load(written).graph, "what is reported is what is written"
+
+
 def test_sensitivity_without_images_is_refused(fp32: Path, ranges: Ranges, tmp_path: Path) -> None:
-    options = SearchOptions(None, sensitivity=tmp_path / "layers.json")
+    options = SearchOptions(None, "camvid", 1, sensitivity=tmp_path / "layers.json")
     with pytest.raises(InputError, match="no images to measure layers on"):
         measure_sensitivity(fp32, ranges, options, ())

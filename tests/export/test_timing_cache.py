@@ -26,7 +26,7 @@ class Times:
     def combine(self, other: Times, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
         self.known = other.known | self.known
-        return True
+        return "of another GPU" not in other.known
 
     def serialize(self) -> bytes:
         return json.dumps(self.known).encode()
@@ -39,8 +39,8 @@ class Config:
         self._accepts = accepts
         self.times = Times(b"")
 
-    def create_timing_cache(self, content: bytes) -> Times:
-        return Times(content)
+    def create_timing_cache(self, content: bytes) -> Times | None:
+        return None if content == b"damaged" else Times(content)
 
     def set_timing_cache(self, times: Times, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
@@ -99,6 +99,16 @@ def test_builds_side_by_side_lose_nothing(tmp_path: Path) -> None:
         process.join()
     assert kernels(tmp_path) == names
     assert {path.suffix for path in tmp_path.iterdir()} == {".timing", ".lock"}
+
+
+@pytest.mark.parametrize("content", [b"damaged", b'{"of another GPU": 1}'])
+def test_what_cannot_be_joined_is_not_overwritten(content: bytes, tmp_path: Path) -> None:
+    cache, config = TimingCache(tmp_path, TRT, GPU), Config()
+    cache.lend(config)
+    cache.file.write_bytes(content)  # by another, while this one builds
+    with pytest.raises(InputError, match=r"was not written by this TensorRT .*; delete it"):
+        cache.keep(config)
+    assert cache.file.read_bytes() == content
 
 
 def test_times_of_another_machine_are_refused(tmp_path: Path) -> None:

@@ -199,6 +199,16 @@ def test_the_exports_of_these_weights_are_found_among_others(folder: Path, weigh
     assert [path.name for path in found] == [f"street.{p}.onnx" for p in ("fp32", "fp16", "int8")]
 
 
+def test_two_exports_of_the_same_weights_are_told_apart_by_folder(
+    folder: Path, weights: Path
+) -> None:
+    shutil.copy(folder / "street.fp32.onnx", folder / "avenue.fp32.onnx")
+    with pytest.raises(
+        InputError, match=r"avenue\.fp32\.onnx, street\.fp32\.onnx; give each a folder"
+    ):
+        stage_files(folder, sha256_of(weights))
+
+
 def test_an_empty_folder_is_refused(options: VerifyOptions, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="run refinenet export first"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from refinenet.activation_ranges import load_ranges, shipped_ranges
+from refinenet.activation_ranges import Ranges, load_ranges, save_ranges, shipped_ranges
 from refinenet.backbones import Bottleneck
 from refinenet.checkpoints import load_checkpoint, weights_path
 from refinenet.data.augmentation import Augmentation
@@ -137,9 +137,45 @@ def test_a_run_fine_tunes_resumes_and_keeps_its_ranges(small_camvid: Path, tmp_p
     assert load_checkpoint(best)[1].details["quantization_aware"] is True
     written = best.read_bytes()
     assert train(replace(options, resume=True)).read_bytes() == written
+    make_an_earlier_epoch_the_best(options.output)
+    shipped_ranges(best).unlink()
+    with pytest.raises(InputError, match=r"best\.ranges\.json, of epoch 1, is gone"):
+        train(replace(options, resume=True))
+
+
+def make_an_earlier_epoch_the_best(run: Path) -> None:
+    """As after a second epoch that was worse."""
+    state = torch.load(run / "state.pt", weights_only=True)
+    (first,) = state["records"]
+    state["records"] = [first, first | {"epoch": 2, "val_miou": first["val_miou"] - 0.01}]
+    torch.save(state, run / "state.pt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"limits": {"w": True}},
+        {"limits": {"w": float("nan")}},
+        {"peaks": {"w": [1.0, float("nan"), 1.0]}},
+        {"peaks": {"w": [1.0, 1.0, -1.0]}},
+        {"peaks": {"w": [True, 1.0, 1.0]}},
+        {"image_count": -1},
+        {"image_count": True},
+    ],
+    ids=str,
+)
+def test_a_number_that_is_no_range_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "street.ranges.json"
+    save_ranges(Ranges("max", "camvid", 1, "", {"w": 1.0}), path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=r"street\.ranges\.json holds no activation ranges"):
+        load_ranges(path)
 
 
 def test_fine_tuning_needs_weights_to_start_from(small_camvid: Path, tmp_path: Path) -> None:
     options = TrainOptions("lw-mobilenetv2", small_camvid, tmp_path / "run", workers=0, qat=True)
     with pytest.raises(InputError, match="--qat fine-tunes trained weights; give them with --weig"):
         train(options)
+    half = replace(options, weights=weights_path(SHIPPED), recipe=Recipe(precision="bf16"))
+    with pytest.raises(InputError, match="--qat with --precision bf16"):
+        train(half)

@@ -77,6 +77,21 @@ def test_the_help_of_every_command_shows_an_example(
     assert shown.err == ""
 
 
+def test_the_help_of_every_command_needs_only_the_base_packages() -> None:
+    program = (
+        "import sys\n"
+        f"for name in {(*HEAVY[:-1], 'PIL', 'yaml', 'cuda', 'pycuda')}: sys.modules[name] = None\n"
+        "from refinenet.__main__ import COMMANDS, main\n"
+        "for name in COMMANDS:\n"
+        "    try: print(name, main([name, '--help']), file=sys.stderr)\n"
+        "    except SystemExit: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in COMMANDS:
+        assert f"usage: refinenet {name}" in done.stdout
+
+
 def test_a_mistake_is_one_line_and_exit_code_2(tiny_camvid: Path, tmp_path: Path) -> None:
     done = started("evaluate", tmp_path / "none.pth", "--data", tiny_camvid)
     assert done.returncode == 2

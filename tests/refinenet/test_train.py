@@ -19,7 +19,8 @@ from refinenet.data.datasets import CAMVID, LabelledImages
 from refinenet.train import TrainOptions, train
 from refinenet.training import batches
 from refinenet.training.loss import class_weights
-from refinenet.training.recipe import Recipe, learning_rate_factor, make_optimizer
+from refinenet.training.recipe import Recipe, learning_rate_factor
+from refinenet.training.state import make_optimizer
 from runtime.errors import CheckpointError, DeviceError, InputError
 
 RECIPE = Recipe(epochs=2, batch=2, seed=1, augmentation=Augmentation(crop=64))

@@ -83,6 +83,12 @@ def strict_pycuda(gpu: Gpu, *, owns_context: bool) -> tuple[ModuleType, ModuleTy
         def count() -> int:
             return 1
 
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Device)
+
+        def __hash__(self) -> int:
+            return 0
+
         def name(self) -> str:
             return "Strict GPU"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from strict_gpu import Gpu
-from strict_tensorrt import EngineFile, StrictTensorRT
+from strict_tensorrt import Context, EngineFile, StrictTensorRT
 from tiny_models import CARD, brightest_channel
 
 from runtime import Segmenter, tensorrt_api
@@ -307,6 +307,27 @@ def test_a_frame_that_fails_does_not_harm_the_next(
         np.testing.assert_array_equal(engine(batch), expected(batch))
 
 
+def test_a_call_that_fails_half_way_keeps_its_turn(
+    strict_engine: Opener, latest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _ = strict_engine(latest, FIXED, EngineOptions(cuda_graph=False))
+    given = [frames(*SMALL, seed=seed) for seed in range(3)]
+    with engine:
+        job = engine.submit(given[0])
+        whole = Context.execute_async_v3
+
+        def half(context: Context, stream: int) -> bool:
+            whole(context, stream)
+            return False
+
+        monkeypatch.setattr(Context, "execute_async_v3", half)
+        with pytest.raises(DeviceError, match="execute_async_v3"):
+            engine.submit(given[1])
+        monkeypatch.setattr(Context, "execute_async_v3", whole)
+        np.testing.assert_array_equal(job.result(), expected(given[0]))
+        np.testing.assert_array_equal(engine(given[2]), expected(given[2]))
+
+
 def test_no_room_for_another_lane_says_so_and_the_engine_lives_on(
     strict_engine: Opener, strict_gpu: Gpu, latest: Path
 ) -> None:
@@ -435,6 +456,36 @@ def test_a_batch_is_cut_and_filled_to_fit_the_engine(
         out = np.empty((6, 8), np.uint8)
         assert segmenter(given[0], out=out) is out
         np.testing.assert_array_equal(out, brightest_channel(given[0]))
+
+
+def test_profiles_may_leave_a_gap_between_batches(strict_engine: Opener, latest: Path) -> None:
+    profiles = tuple(((batch, 6, 8, 3),) * 2 for batch in (1, 4))
+    engine, _ = strict_engine(latest, EngineFile((-1, 6, 8, 3), profiles))
+    with Segmenter(engine) as segmenter:
+        for count in range(1, 10):
+            given = list(frames(count, 6, 8, 3))
+            for mask, frame in zip(segmenter.segment_batch(given), given, strict=True):
+                np.testing.assert_array_equal(mask, brightest_channel(frame))
+
+
+def test_a_size_may_have_batches_of_its_own(strict_engine: Opener, latest: Path) -> None:
+    profiles = (((1, 12, 16, 3),) * 2, ((2, 6, 8, 3), (4, 6, 8, 3)))
+    engine, _ = strict_engine(latest, EngineFile((-1, -1, -1, 3), profiles))
+    with Segmenter(engine) as segmenter:
+        for size in ((12, 16), (6, 8)):
+            given = list(frames(5, *size, 3))
+            for mask, frame in zip(segmenter.segment_batch(given), given, strict=True):
+                np.testing.assert_array_equal(mask, brightest_channel(frame))
+            np.testing.assert_array_equal(segmenter(given[0]), brightest_channel(given[0]))
+
+
+def test_a_read_only_out_is_refused(strict_engine: Opener, latest: Path) -> None:
+    engine, _ = strict_engine(latest, FIXED)
+    out = np.zeros((1, 6, 8), np.uint8)
+    out.flags.writeable = False
+    with engine, pytest.raises(InputError, match="out= is read-only"):
+        engine(frames(*SMALL), out)
+    assert not out.any()
 
 
 def test_an_engine_takes_no_provider(tmp_path: Path) -> None:

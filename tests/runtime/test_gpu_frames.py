@@ -43,12 +43,12 @@ class ArrayInterface:
 class DLPackArray:
     """A tensor of PyTorch: numpy's own capsule, with the device changed to a GPU's."""
 
-    def __init__(self, array: NDArray[Any], address: int, device: int = 2) -> None:
-        self._array, self._address, self._device = array, address, device
+    def __init__(self, array: NDArray[Any], address: int, device: int = 2, index: int = 0) -> None:
+        self._array, self._address, self._device = array, address, (device, index)
         self.streams: list[int] = []
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (self._device, 0)
+        return self._device
 
     def __dlpack__(self, *, stream: int) -> Any:
         self.streams.append(stream)
@@ -160,6 +160,14 @@ def test_another_size_cannot_be_resized_on_the_host(segmenter: Segmenter) -> Non
         segmenter(ArrayInterface(1, (4, 4, 3)))
     with pytest.raises(InputError, match="2 frames on the GPU at once"):
         segmenter(ArrayInterface(1, (2, 6, 8, 3)))
+
+
+def test_a_frame_on_another_gpu_is_refused(segmenter: Segmenter) -> None:
+    array = DLPackArray(noise(HEIGHT, WIDTH, 3), 1, index=1)
+    with pytest.raises(InputError, match="on GPU 1, and the engine runs on GPU 0"):
+        segmenter(array)
+    with pytest.raises(InputError, match="on GPU 1"):
+        list(segmenter.stream([array]))
 
 
 def test_onnx_runtime_takes_no_frame_on_the_gpu(model: Path) -> None:

@@ -73,10 +73,13 @@ def test_the_logger_keeps_each_warning_and_error_once() -> None:
     module = SimpleNamespace(ILogger=ILogger)
     logger: Any = make_logger(TensorRT("tensorrt", "11.4.0", module))
     assert reason(logger) == "TensorRT gives no reason"
-    for level, message in ((2, "slow"), (2, "slow"), (3, "chatter"), (1, "bad"), (0, "worse\nyet")):
+    for level, message in ((2, "slow"), (2, "slow"), (3, "chatter"), (0, "worse\nyet"), (1, "bad")):
         logger.log(level, message)
-    assert (logger.warnings, logger.errors) == (["slow"], ["bad", "worse\nyet"])
+    assert (logger.warnings, logger.errors) == (["slow"], ["worse\nyet", "bad"])
+    logger.log(0, "worse\nyet")
+    assert logger.errors == ["bad", "worse\nyet"]
     assert reason(logger) == "worse yet"
+    assert reason(logger) == "TensorRT gives no reason"
 
 
 def test_the_real_package_takes_the_logger() -> None:
