@@ -124,7 +124,12 @@ def _benchmark_parser() -> Parser:
         help="some of single: one frame at a time; multi: queries of --streams frames; server: "
         "random arrivals; offline: as many as can be (default: single)",
     )
-    add("--streams", type=positive, default=8, help="frames in a query of multi, rounded up to full batches (default: 8)")
+    add(
+        "--streams",
+        type=positive,
+        default=8,
+        help="frames in a query of multi, rounded up to full batches (default: 8)",
+    )
     add(
         "--latency-bound",
         type=above_zero,

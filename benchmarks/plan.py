@@ -48,7 +48,8 @@ class Load:
     """How hard it is asked: of the scenarios that need to be told.
 
     latency_bound_ms: that the server scenario holds its p99 under.
-    streams: frames in a query of the multi-stream scenario, rounded up to full batches. seed: of the arrivals.
+    streams: frames in a query of the multi-stream scenario, rounded up to full batches.
+    seed: of the arrivals.
     """
 
     latency_bound_ms: float | None = None
@@ -86,7 +87,7 @@ def entries(
 
 
 def _frames_per_query(scenario: str, batch: int, streams: int) -> int:
-    """For `multi` full batches, so that every call has as many frames as the backend may insist on."""
+    # Of full batches alone: a backend may insist on as many frames in every call.
     return {OFFLINE: batch, MULTI: math.ceil(streams / batch) * batch}.get(scenario, 1)
 
 

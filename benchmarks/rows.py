@@ -119,7 +119,7 @@ def not_run(record: Record) -> list[tuple[str, str]]:
     """What did not run, grouped by reason: (backends with their precisions, the reason)."""
     groups: dict[str, dict[str, list[str]]] = {}
     for result, name in zip(record.results, names_of(record.results), strict=True):
-        for reason in _reasons(result):
+        for reason in _reasons(result, record):
             shared = " ".join(reason.replace(result.file, "the file").split())
             precisions = groups.setdefault(shared, {}).setdefault(name, [])
             if result.precision not in precisions:
@@ -237,11 +237,17 @@ def _at_size(result: Result, entry: Measurement) -> Accuracy | None:
     return next((a for a in result.accuracies if (a.height, a.width) == size), None)
 
 
-def _reasons(result: Result) -> list[str]:
+def _reasons(result: Result, record: Record) -> list[str]:
     if result.not_run is not None:
         return [result.not_run]
     return [
-        f"{entry.scenario}, batch {entry.batch}, {entry.height}x{entry.width}: {entry.not_run}"
+        f"{entry.scenario}, batch {entry.batch}, {entry.height}x{entry.width}: {reason}"
         for entry in result.measurements
-        if entry.not_run is not None
+        if (reason := entry.not_run or _unheld(entry, record)) is not None
     ]
+
+
+def _unheld(entry: Measurement, record: Record) -> str | None:
+    if entry.scenario != SERVER or not entry.rounds or _counted(entry, record):
+        return None
+    return f"no rate that was tried held a p99 of {record.conditions.latency_bound_ms:g} ms"

@@ -81,7 +81,11 @@ def batch_of(frame: Frame, card: Card) -> Frame:
 def session_with_outputs(
     model: onnx.ModelProto, tensors: Iterable[str]
 ) -> onnxruntime.InferenceSession:
-    """The graph on the CPU, with these tensors as its outputs; Q/DQ pairs as they stand."""
+    """The graph on the CPU, with these tensors as its outputs.
+
+    Q/DQ pairs are computed as they stand: the CPU's integer kernels round in another way than
+    TensorRT's.
+    """
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]

@@ -44,7 +44,8 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     output = onnx_path.with_suffix(f".{FILE_TAGS[trt.name]}.engine")
     logger = tensorrt_api.make_logger(trt)
     started = time.perf_counter()
-    plan = _plan(trt, logger, onnx_path, card, options)
+    cache = _timing_cache(trt, options)
+    plan, config = _plan(trt, logger, onnx_path, card, options, cache)
     build = {
         "package": trt.name,
         "version": trt.version,
@@ -63,13 +64,24 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
         with written_whole(output) as temporary:
             temporary.write_bytes(plan)
         write_sidecar(output, card, build)
+        if cache is not None:
+            try:
+                cache.keep(config)
+            except InputError as error:  # the engine is whole, and only the next build is slower
+                logger.warnings.append(f"the timing cache was not kept: {error}")
+                write_sidecar(output, card, {**build, "warnings": logger.warnings})
     return output
 
 
 def _plan(
-    trt: TensorRT, logger: CollectingLogger, onnx_path: Path, card: Card, options: EngineOptions
-) -> memoryview:
-    """The serialized engine."""
+    trt: TensorRT,
+    logger: CollectingLogger,
+    onnx_path: Path,
+    card: Card,
+    options: EngineOptions,
+    cache: Any,
+) -> tuple[memoryview, Any]:
+    """The serialized engine, and the configuration, which holds the times that were measured."""
     builder = trt.module.Builder(logger)
     config = builder.create_builder_config()
     configure(trt, config, options)
@@ -80,7 +92,6 @@ def _plan(
     if _is_dynamic(card):
         for profile in (options.profile, *options.further_profiles):
             _add_profile(builder, network, config, profile)
-    cache = _timing_cache(trt, options)
     if cache is not None:
         cache.lend(config)
     with BuildProgress(trt, onnx_path.name, options.quiet) as progress:
@@ -91,9 +102,7 @@ def _plan(
             f"{trt.title} could not build {onnx_path.name}: {tensorrt_api.reason(logger)}"
             + _without_gpu(trt, options)
         )
-    if cache is not None:
-        cache.keep(config)
-    return memoryview(plan)
+    return memoryview(plan), config
 
 
 def _without_gpu(trt: TensorRT, options: EngineOptions) -> str:

@@ -140,12 +140,6 @@ def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == "Conv"]
 
 
-def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The convolutions that become INT8 by the rule."""
-    left = reasons_for_fp16(model)
-    return [layer for layer in convolutions(model) if layer.input[1] not in left]
-
-
 def quantize(
     model: onnx.ModelProto, layers: Collection[onnx.NodeProto], ranges: Ranges
 ) -> list[SkipConnection]:

@@ -7,18 +7,18 @@ integer kernels off: otherwise a CPU proves nothing about either.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from export.calibration import batch_of
 from export.factory import Source, open_source
+from export.int8.sensitivity import Sample, labelled_samples, plain_samples
 from export.parity.agreement import Agreement, Output
 from export.parity.layer_drift import LayerReport, against_fp32, against_pytorch
 from export.parity.stage_files import stage_before, stage_files, stage_name
@@ -29,8 +29,8 @@ from refinenet.metrics import ConfusionMatrix
 from runtime.card import Card, read_card, write_verification
 from runtime.errors import DeployError, InputError
 from runtime.files import existing_folder, written_whole
-from runtime.frames import Frame, Mask, images_of, read_frame
-from runtime.resize import fit, restore
+from runtime.frames import images_of
+from runtime.resize import restore
 
 LAYER_IMAGES = 4  # a layer that is broken is so on every image
 
@@ -53,10 +53,6 @@ class VerifyOptions:
     untrained: bool = False
     require_engine: bool = False
     quiet: bool = False
-
-
-# Reads an image and, where there is one, its label.
-Sample = Callable[[], tuple[Frame, Mask | None]]
 
 
 def verify(options: VerifyOptions) -> list[StageResult]:
@@ -98,7 +94,7 @@ def inside(options: VerifyOptions, stage: str) -> LayerReport:
     files = {stage_name(path): path for path in paths}
     card, samples = read_card(files["fp32"]), _samples(options)[:LAYER_IMAGES]
     disable = options.quiet or None
-    frames = (_frames(read()[0], card) for read in tqdm(samples, "layers", disable=disable))
+    frames = (batch_of(read()[0], card) for read in tqdm(samples, "layers", disable=disable))
     if stage == "fp32":
         return against_pytorch(files["fp32"], source.network, frames)
     return against_fp32(files[stage], files["fp32"], frames)
@@ -166,7 +162,7 @@ def _measure(
     disable = options.quiet or None  # None: shown on a terminal only
     for read in tqdm(samples, desc="verify", unit="image", disable=disable):
         frame, label = read()
-        frames = _frames(frame, card)
+        frames = batch_of(frame, card)
         outputs: dict[str, Output] = {name: stage(frames) for name, stage in stages.items()}
         for name, agreement in measured.agreement.items():
             agreement.add(outputs[stage_before(name)], outputs[name])
@@ -177,23 +173,11 @@ def _measure(
     return measured
 
 
-def _frames(frame: Frame, card: Card) -> Frame:
-    """A frame as the stages take it, (N, H, W, 3): resized by the card's policy, repeated to fill
-    a fixed batch."""
-    batch = (card.input_shape or (1,))[0] or 1
-    return np.repeat(fit(frame, card)[None], batch, axis=0)
-
-
 def _samples(options: VerifyOptions) -> list[Sample]:
     """The images to compare on, not read yet, so that wrong paths are found before the work."""
     if options.data is not None:
         labelled = open_dataset(options.dataset, options.data, options.split)
-        chosen = range(len(labelled))[: options.limit]
-        return [partial(labelled.read, index) for index in chosen]
+        return labelled_samples(labelled)[: options.limit]
     if options.images is None:
         raise InputError("no images to compare on; give --images, or --data with labels")
-    return [partial(_unlabelled, path) for path in images_of(options.images)[: options.limit]]
-
-
-def _unlabelled(path: Path) -> tuple[Frame, Mask | None]:
-    return read_frame(path), None
+    return plain_samples(images_of(options.images))[: options.limit]

@@ -27,6 +27,7 @@ class EngineOptions:
 
     cuda_graph: launch the network as one CUDA graph per shape. None: where it can be captured, and
     `notes` of the engine says where it cannot. True: an error where it cannot. False: never.
+    TensorRT-RTX captures by itself unless it is False.
     mapped_memory: let the GPU read frames and write masks in the host's own memory, without copies.
     None: on a GPU that shares the host's memory, as on a Jetson.
     cuda: the implementation of CUDA, cuda-python or pycuda; see runtime.gpu.choose.

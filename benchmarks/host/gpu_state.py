@@ -36,6 +36,7 @@ FACTS = "name,driver_version,compute_cap,memory.total,power.limit"
 STATE = "clocks.sm,clocks.mem,power.draw,temperature.gpu,memory.used"
 REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # new and old name
 MIB = 2**20
+BUS_ID_BYTES = 32  # nvml.h: NVML_DEVICE_PCI_BUS_ID_BUFFER_SIZE
 
 
 def gpus() -> tuple[Gpu, ...]:
@@ -47,23 +48,55 @@ def gpu_states() -> tuple[GpuState, ...]:
     """What they are doing."""
     nvml = _nvml()
     if nvml is not None:
-        return tuple(_nvml_state(nvml, i) for i in range(nvml.nvmlDeviceGetCount()))
+        handles = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
+        return tuple(_nvml_state(nvml, handle) for handle in handles)
     listings = (_smi(f"{STATE},{reasons}") for reasons in REASONS)
     return parse_states(next(filter(None, listings), _smi(STATE) or ""))
 
 
 def device_memory() -> int | None:
-    """Bytes in use on the first GPU, by all programs; None without one."""
+    """Bytes in use on the GPU that is measured, by all programs; None without one.
+
+    Without NVML it is nvidia-smi's first GPU.
+    """
+    nvml = _nvml()
+    if nvml is not None and nvml.nvmlDeviceGetCount():
+        return _nvml_state(nvml, measured_gpu(nvml)).memory_used_bytes
     return next((state.memory_used_bytes for state in gpu_states()), None)
 
 
 def throttle_reasons() -> tuple[str, ...] | None:
-    """What holds the first GPU back now; None without NVML, since nvidia-smi is too slow to ask
-    after every round."""
+    """What holds the GPU that is measured back now; None without NVML, since nvidia-smi is too slow
+    to ask after every round."""
     nvml = _nvml()
     if nvml is None or nvml.nvmlDeviceGetCount() == 0:
         return None
-    return _nvml_state(nvml, 0).throttle_reasons
+    return _nvml_state(nvml, measured_gpu(nvml)).throttle_reasons
+
+
+def measured_gpu(nvml: Any) -> Any:
+    """NVML's handle of CUDA's current device; of NVML's first GPU where CUDA cannot be asked.
+
+    The two count differently: NVML in the order of the bus, and also what CUDA_VISIBLE_DEVICES
+    hides. What both know a GPU by is its place on the bus.
+    """
+    place = cuda_bus_id()
+    if place is None:
+        return nvml.nvmlDeviceGetHandleByIndex(0)
+    return nvml.nvmlDeviceGetHandleByPciBusId(place)
+
+
+def cuda_bus_id() -> bytes | None:
+    """Such as 0000:3B:00.0, of CUDA's current device; None without cuda-python or a GPU."""
+    if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
+        return None
+    cuda = import_module("cuda.bindings.runtime")
+    done = cuda.cudaError_t.cudaSuccess
+    status, device = cuda.cudaGetDevice()
+    if status != done:
+        return None
+    status, place = cuda.cudaDeviceGetPCIBusId(BUS_ID_BYTES, device)
+    return bytes(place).rstrip(b"\0") if status == done else None
 
 
 def parse_gpus(listing: str) -> tuple[Gpu, ...]:
@@ -114,8 +147,7 @@ def _nvml() -> Any | None:
     return nvml
 
 
-def _nvml_state(nvml: Any, index: int) -> GpuState:
-    device = nvml.nvmlDeviceGetHandleByIndex(index)
+def _nvml_state(nvml: Any, device: Any) -> GpuState:
 
     def ask(question: Callable[..., Any], *about: Any) -> Any | None:
         answer = None

@@ -27,7 +27,7 @@ def overlays(record: Record, pictures: Pictures | None) -> list[Child]:
     """A row of pictures for each frame; a line that says how to get them where there are none."""
     heading = element("h3", NONE, "What they saw")
     if pictures is None:
-        how = "No pictures beside this record: measure with --pictures N to keep some."
+        how = "No pictures beside this record: measure with --pictures to keep some."
         return [heading, element("p", {"class": "soft"}, how)]
     keys = keys_of(record.results)
     reference = next(

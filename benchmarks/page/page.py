@@ -87,7 +87,9 @@ def _summary(entry: Sequence[Row]) -> str:
     if not able:
         return "No backend passes its accuracy gates."
     best = min(able, key=lambda row: row.latency.median_ms)
-    figures = f"{best.latency.median_ms:.4g} ms a frame, {best.frames_per_second:.4g} frames/s"
+    frames = best.measurement.frames_per_query
+    query = "frame" if frames == 1 else f"query of {frames} frames"
+    figures = f"{best.latency.median_ms:.4g} ms a {query}, {best.frames_per_second:.4g} frames/s"
     if reference is None or best is reference:
         return f"Fastest: {best.title}, {figures}."
     ratio = reference.latency.median_ms / best.latency.median_ms

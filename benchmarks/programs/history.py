@@ -13,10 +13,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.host.environment import environment, machine_state
-from benchmarks.host.reference_workload import cpu_workload
-from benchmarks.records.strict_json import parse
+from benchmarks.host.reference_workload import CPU_WORK, cpu_workload
 from runtime.errors import InputError
-from runtime.files import existing_file, output_folder
+from runtime.files import output_folder
 
 FOLDER = Path(__file__).parents[1] / "results/history"
 WORKLOAD_TIMES = 11
@@ -52,7 +51,7 @@ def entry(command: str, figures: Mapping[str, float], workload_ms: float) -> Ent
         machine=f"{machine.cpu}, {machine.cores} cores{gpus}",
         load_average=state.load_average,
         command=command,
-        workload=cpu_workload(None).description,
+        workload=CPU_WORK,
         workload_ms=workload_ms,
         figures=figures,
     )
@@ -75,15 +74,3 @@ def append(path: Path, new: Entry) -> None:
         raise InputError(
             f"{path} cannot be written ({error.strerror}); choose another --history"
         ) from error
-
-
-def read_history(path: str | Path) -> list[Entry]:
-    """All lines; InputError for the first that is not what append writes."""
-    path = existing_file(path)
-    entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            entries.append(parse(Entry, json.loads(line), f"line {number}"))
-        except ValueError as error:
-            raise InputError(f"{path} is no history of figures: {error}; mend it") from error
-    return entries

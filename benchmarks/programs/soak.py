@@ -6,7 +6,6 @@ python -m benchmarks.programs.soak drive.mp4 --model street.fp32.onnx --loads 10
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.benchmark_command import above_zero
 from benchmarks.host.environment import environment
 from benchmarks.programs.endurance import Soak, growth, load_soak, stream_soak, video_frames
 from runtime.arguments import DONE, Parser, positive, run_command
@@ -117,28 +117,18 @@ def _options(arguments: Sequence[str]) -> SoakOptions:
     parser.add_argument("video", type=Path, metavar="VIDEO")
     parser.add_argument("--model", type=Path, required=True, help=".onnx or .engine")
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=_above_zero, help="how long to stream")
+    length.add_argument("--minutes", type=above_zero, help="how long to stream")
     length.add_argument("--loads", type=positive, help="how often to open and close the model")
     parser.add_argument(
         "--frames", type=positive, default=60, help="of the video, which then begins anew"
     )
     parser.add_argument(
-        "--fps", type=_above_zero, help="pace of the frames; else as fast as it goes"
+        "--fps", type=above_zero, help="pace of the frames; else as fast as it goes"
     )
     parser.add_argument("--provider", help="of ONNX Runtime: cpu (default), cuda, tensorrt, rtx")
     parser.add_argument("--threads", type=positive, help="of ONNX Runtime on the CPU")
     parser.add_argument("--json", type=Path, help="where to write the record")
     return SoakOptions(**vars(parser.parse_args(arguments)))
-
-
-def _above_zero(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}'; expected a number above zero")
-    return number
 
 
 def _run(options: SoakOptions) -> tuple[Soak, str]:

@@ -20,7 +20,10 @@ def conditions_text(record: Record) -> str:
         f"most {asked.cap_seconds:g} s, after warm-up",
     ]
     if asked.latency_bound_ms is not None:
-        parts.append(f"server under a p99 of {asked.latency_bound_ms:g} ms, at least {SERVER_QUERIES} arrivals")
+        parts.append(
+            f"server under a p99 of {asked.latency_bound_ms:g} ms, "
+            f"at least {SERVER_QUERIES} arrivals"
+        )
     if asked.reference:
         parts.append(f"pixel agreement with {asked.reference} in FP32")
     if asked.labels:

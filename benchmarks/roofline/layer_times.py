@@ -44,9 +44,7 @@ def layer_times(
         )
         frame = session.get_inputs()[0]
         # What the frame shows changes nothing: every layer does the same work on any values.
-        pixels = np.random.default_rng(SEED).integers(
-            0, 256, (batch, *frame_size, 3), np.uint8
-        )
+        pixels = np.random.default_rng(SEED).integers(0, 256, (batch, *frame_size, 3), np.uint8)
         for _ in range(1 + RUNS):
             session.run(None, {frame.name: pixels})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

@@ -61,6 +61,12 @@ class TimingCache:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """The lock is a file of its own, since the cache file is replaced as a whole."""
-        with self.file.with_suffix(".lock").open("w") as lock:
+        try:
+            lock = self.file.with_suffix(".lock").open("w")
+        except OSError as error:
+            raise InputError(
+                f"{self.file} cannot be locked ({error.strerror}); choose another folder"
+            ) from error
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # freed when the file is closed, or the process ends
             yield

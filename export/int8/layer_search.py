@@ -24,9 +24,9 @@ from export.int8.sensitivity import (
     plain_samples,
     save_losses,
 )
-from export.int8.switchable_int8 import scores_tensor
 from export.parity.agreement import Output
 from export.parity.fp16_emulation import rounded_to_fp16
+from export.parity.stages import scores_tensor
 from export.to_int8 import Selection, int8_graph, reasons_for_fp32
 from export.to_onnx import INPUT
 from refinenet.activation_ranges import Ranges

@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from export.calibration import session_with_outputs
 from export.int8.placement import SkipConnection
 from export.parity.agreement import Output
+from export.parity.stages import scores_tensor
 from export.to_int8 import check_ranges, convolutions, quantize
 from export.to_onnx import INPUT
 from refinenet.activation_ranges import Ranges
 from refinenet.int8_layers import DEPTHWISE
-from runtime.errors import InputError
 from runtime.frames import Frame
 
 SWITCHES = "int8_layers"
@@ -129,11 +129,3 @@ def _skip_switch(skip: SkipConnection, places: dict[str, int]) -> list[onnx.Node
     convolution = f"switch_{places[skip.convolution]}"
     nodes.append(helper.make_node("And", [convolution, any_reader], [f"{skip.sum}_switch"]))
     return nodes
-
-
-def scores_tensor(model: onnx.ModelProto) -> str:
-    """The class scores at the frame's size: the input of the last ArgMax."""
-    for node in reversed(model.graph.node):
-        if node.op_type == "ArgMax":
-            return str(node.input[0])
-    raise InputError("the graph has no ArgMax; layers are searched with --output-kind mask")

@@ -26,8 +26,9 @@ from export.parity.torch_layers import TorchReference
 from runtime.card import read_card
 from runtime.frames import Frame
 
-# Up to these, a layer's own error is ordinary rounding: the most that a sound layer of the shipped
-# weights shows is about half of them, where a convolution's terms cancel (a quarter for int8).
+# Up to these, a layer's own error is taken for ordinary rounding, which is largest where a
+# convolution's terms cancel. They are chosen, not derived: the tests see that no layer of the
+# shipped weights goes beyond on their photo, and that planted faults do.
 ORDINARY = MappingProxyType({"fp32": 5e-5, "fp16": 0.1, "int8": 0.25})
 
 Reference = Callable[[Frame, Offer], None]

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
+from export.calibration import session_with_outputs
 from export.parity.agreement import Output
 from export.parity.fp16_emulation import rounded_to_fp16
 from export.parity.preprocessing import network_input, training_input
@@ -53,11 +53,7 @@ class OnnxStage:
         self._outputs = [scores_tensor(model)]
         if (fed := network_input(model)) is not None:
             self._outputs.append(fed)
-        declared = {output.name for output in model.graph.output}
-        model.graph.output.extend(
-            onnx.ValueInfoProto(name=name) for name in self._outputs if name not in declared
-        )
-        self._session = session(model)
+        self._session = session_with_outputs(model, self._outputs)
 
     def __call__(self, frames: Frame) -> Output:
         scores, *fed = (result[0] for result in self._session.run(self._outputs, {INPUT: frames}))
@@ -86,17 +82,6 @@ class EngineStage:
 def real_precision(path: Path) -> onnx.ModelProto:
     """A file's graph, rounding to FP16 where a GPU would."""
     return rounded_to_fp16(onnx.load(path))
-
-
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A graph on the CPU, every Q/DQ pair computed as it stands: the CPU's integer kernels round
-    in another way than TensorRT's."""
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    settings.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-    )
 
 
 def scores_tensor(model: onnx.ModelProto) -> str:

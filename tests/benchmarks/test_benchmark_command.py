@@ -11,6 +11,7 @@ from benchmarks.benchmark_command import benchmark
 from benchmarks.records.record import read_record
 from benchmarks.report import BEGIN, END
 from benchmarks.report_command import report
+from benchmarks.roofline import measure_roofline
 from benchmarks.rounds import WORKLOAD_TIMES
 from refinenet import create_model
 from refinenet.__main__ import main
@@ -53,6 +54,19 @@ def test_a_model_is_measured_recorded_and_shown(
     assert record.conditions.images == ("a.png", "b.png", "c.png")
     assert f"benchmark {model} --images" in record.command
     assert "| ONNX Runtime CPU | fp32 |" in capsys.readouterr().out
+
+
+def test_a_roofline_that_fails_loses_nothing_that_was_measured(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise InputError("the work of an operator is not known")
+
+    monkeypatch.setattr(measure_roofline, "with_roofline", failing)
+    file = tmp_path / "record.json"
+    with pytest.raises(InputError, match="operator"):
+        benchmark([str(model), "--images", str(photos), "--json", str(file), "--roofline", *QUICK])
+    assert read_record(file).results[0].measurements
 
 
 def test_masks_that_differ_from_pytorchs_agree_on_less_than_all_pixels(

@@ -1,6 +1,9 @@
 """GPUs and Jetsons say what they say, and nothing where they say nothing."""
 
-from benchmarks.host.gpu_state import parse_gpus, parse_states
+import pytest
+
+from benchmarks.host import gpu_state
+from benchmarks.host.gpu_state import cuda_bus_id, measured_gpu, parse_gpus, parse_states
 from benchmarks.host.tegrastats import parse_tegrastats
 from benchmarks.records.machine import Gpu, GpuState
 
@@ -38,6 +41,28 @@ def test_what_holds_a_gpu_back_is_named_and_idling_is_not() -> None:
 def test_an_older_driver_does_not_say_what_holds_it_back() -> None:
     (state,) = parse_states("1410, 1593, 71.35, 34, 1024\n")
     assert state.throttle_reasons is None
+
+
+class Nvml:
+    """Two GPUs, by NVML's numbers and by their place on the bus."""
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802  # NVML's name
+        return ("old", "new")[index]
+
+    def nvmlDeviceGetHandleByPciBusId(self, place: bytes) -> str:  # noqa: N802  # NVML's name
+        return {b"0000:3B:00.0": "new"}[place]
+
+
+def test_the_gpu_is_found_by_its_place_on_the_bus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_state, "cuda_bus_id", lambda: b"0000:3B:00.0")
+    assert measured_gpu(Nvml()) == "new"
+    monkeypatch.setattr(gpu_state, "cuda_bus_id", lambda: None)
+    assert measured_gpu(Nvml()) == "old"
+
+
+def test_a_place_on_the_bus_is_bytes_or_nothing() -> None:
+    place = cuda_bus_id()
+    assert place is None or place.count(b":") == 2
 
 
 def test_a_line_of_tegrastats_on_an_orin() -> None:

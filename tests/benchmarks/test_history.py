@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from benchmarks.programs.claims import main
 from benchmarks.programs.export_cost import command_cost
-from benchmarks.programs.history import Entry, append, read_history
+from benchmarks.programs.history import Entry, append
 from runtime.errors import InputError
 
 ENTRY = Entry(
@@ -32,17 +33,8 @@ def test_entries_are_added_at_the_end_and_read_back(tmp_path: Path) -> None:
     before = path.read_bytes()
     append(path, later)
     assert path.read_bytes().startswith(before)
-    assert read_history(path) == [ENTRY, later]
-
-
-@pytest.mark.parametrize("line", ["{}", "no JSON", '{"utc": 1}'])
-def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "claim.jsonl"
-    append(path, ENTRY)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    with pytest.raises(InputError, match="no history of figures"):
-        read_history(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [Entry(**json.loads(line)) for line in lines] == [ENTRY, later]
 
 
 def test_a_history_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
@@ -53,7 +45,7 @@ def test_a_history_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> N
 
 def test_a_command_costs_time_and_memory() -> None:
     cost = command_cost(("inspect", "--help"))
-    assert cost.wall_seconds > 0
+    assert cost.wall_s > 0
     assert cost.peak_bytes > 5e6
 
 

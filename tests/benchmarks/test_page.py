@@ -121,6 +121,14 @@ def test_what_did_not_run_is_there_with_its_reason(record: Record) -> None:
     assert "NOT RUN: TensorRT-RTX fp16: this machine has no GPU | see refinenet doctor" in text
 
 
+def test_the_latency_of_several_frames_is_said_of_the_query(record: Record) -> None:
+    assert "5 ms a frame, 200 frames/s" in Page(html_page([record], [None])).text
+    four = replace(record.results[1].measurements[0], scenario="multi", frames_per_query=4)
+    multi = replace(record, results=(replace(record.results[1], measurements=(four,)),))
+    text = Page(html_page([multi], [None])).text
+    assert "5 ms a query of 4 frames, 800 frames/s" in text
+
+
 def test_nothing_measured_is_still_a_page(record: Record) -> None:
     alone = replace(record, results=record.results[2:])
     assert "NOT RUN" in Page(html_page([alone], [None])).text

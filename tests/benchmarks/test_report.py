@@ -93,6 +93,9 @@ def test_of_a_server_only_rounds_count_that_ended_by_themselves(record: Record) 
     text = tables([replace(record, conditions=asked, results=(result,))])
     assert "| 10.00 |" in text
     assert "server under a p99 of 50 ms, at least 1000 arrivals" in text
+    unheld = replace(result, measurements=(replace(server, rounds=(given_up,)),))
+    text = tables([replace(record, conditions=asked, results=(unheld,))])
+    assert "360x480: no rate that was tried held a p99 of 50 ms" in text
 
 
 def test_several_records_are_several_tables(record: Record) -> None:

@@ -145,7 +145,23 @@ def test_a_command_is_timed_at_every_file_that_it_names(
     assert (first.name, second.name) == ("a.onnx", "b.rtx.engine")
     assert later.wall_s >= 0.2
     assert later.peak_bytes >= start.peak_bytes + 50_000_000
-    assert finished.wall_s >= start.wall_s + later.wall_s
+    assert finished.whole.wall_s >= start.wall_s + later.wall_s
+
+
+def test_a_command_that_complains_a_lot_and_ends_at_once_is_timed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "complaining.py").write_text(
+        "import os, sys\n"
+        "print('warning\\n' * 100_000, file=sys.stderr)\n"
+        "os.write(1, b'a.onnx  1.0 MB\\n' * 2000)\n"
+        "os._exit(0)\n"
+    )
+    finished = run(("complaining",))
+    assert (finished.exit_code, finished.message) == (0, "warning")
+    assert len(finished.written) == 2000
+    assert finished.whole.peak_bytes >= max(cost.peak_bytes for _, cost in finished.written) > 0
 
 
 def test_generated_weights_are_the_same_every_time(tmp_path: Path, photo: Path) -> None:

@@ -12,7 +12,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from export.int8.placement import reasons_for_fp16
 from export.to_fp16 import to_fp16
+from export.to_int8 import convolutions
 from export.to_onnx import save
 from runtime.card import read_card
 from runtime.files import sha256_of
@@ -31,6 +33,12 @@ def types_of(values: Iterable[onnx.ValueInfoProto]) -> list[int]:
 
 def nodes(model: onnx.ModelProto, op_type: str) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == op_type]
+
+
+def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The convolutions that become INT8 by the rule."""
+    left = reasons_for_fp16(model)
+    return [layer for layer in convolutions(model) if layer.input[1] not in left]
 
 
 def readers(model: onnx.ModelProto, tensor: str) -> list[onnx.NodeProto]:

@@ -24,7 +24,7 @@ from export.int8.layer_search import (
     select_layers,
 )
 from export.int8.sensitivity import LayerLoss, Trial, labelled_samples, layer_losses, open_trial
-from export.int8.switchable_int8 import scores_tensor
+from export.parity.stages import scores_tensor
 from export.to_int8 import convolutions, quantize, to_int8
 from refinenet.activation_ranges import Ranges, load_ranges
 from refinenet.data.datasets import open_dataset

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graphs import nodes, readers
+from graphs import nodes, quantizable, readers
 from onnx import TensorProto, helper, numpy_helper
 
 from export.int8.placement import reasons_for_fp16, skip_connections
-from export.to_int8 import convolutions, quantizable, quantize
+from export.to_int8 import convolutions, quantize
 from refinenet.activation_ranges import Ranges
 
 CHANNELS = 64

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from graphs import quantizable
 
 from export.calibration import frame_batch, session_with_outputs
 from export.frame_model import FrameModel
-from export.int8.switchable_int8 import scores_tensor
-from export.to_int8 import quantizable, quantize
+from export.parity.stages import scores_tensor
+from export.to_int8 import quantize
 from refinenet.checkpoints import load_checkpoint
 from refinenet.training.qat import insert_fake_quantization, learned_ranges
 from runtime.card import read_card

@@ -339,6 +339,26 @@ def test_two_builds_at_once_leave_one_engine_with_its_own_card(
     assert told(engine).build["compute_capabilities"] == ["sm_89"]
 
 
+class UnwritableTimes:
+    """A timing cache whose disk is full when the build is done."""
+
+    def lend(self, config: Any) -> None: ...
+
+    def keep(self, config: Any) -> None:
+        assert config is not None
+        raise InputError("cache.timing cannot be written (No space left on device)")
+
+
+def test_times_that_cannot_be_kept_do_not_cost_the_engine(
+    tmp_path: Path, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_engine_module, "_timing_cache", lambda *_: UnwritableTimes())
+    engine = to_engine(toy(tmp_path / "toy.fp32.onnx", card), RTX)
+    assert told(engine).build["warnings"][-1] == (
+        "the timing cache was not kept: cache.timing cannot be written (No space left on device)"
+    )
+
+
 def test_the_sidecar_is_plain_json(built: Path) -> None:
     text = sidecar_path(built / "street.fp16.rtx.engine").read_text(encoding="utf-8")
     assert json.loads(text)["build"]["package"] == "rtx"

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graphs import agreement, edit, nodes, readers, run, set_tensor, tensors, types_of
+from graphs import agreement, edit, nodes, quantizable, readers, run, set_tensor, tensors, types_of
 from numpy.typing import NDArray
 from onnx import TensorProto
 
 from export.calibration import collect_ranges
 from export.parity.stages import OnnxStage
-from export.to_int8 import Selection, quantizable, to_int8
+from export.to_int8 import Selection, to_int8
 from refinenet.activation_ranges import Ranges, load_ranges
 from runtime.card import read_card
 from runtime.errors import InputError

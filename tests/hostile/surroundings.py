@@ -54,7 +54,7 @@ def _fault(surrounding: Surrounding, outcome: Outcome, new: set[str]) -> Faults:
         return f"left {', '.join(half)}"
     if outcome.exit_code not in surrounding.exit_codes:
         return f"exit code {outcome.exit_code}: {outcome.stderr[-300:]}"
-    if "stderr" in surrounding.limits.streams:
+    if "stderr" in surrounding.limits.streams or outcome.exit_code == 141:  # no line is due
         return None
     return outcome.fault
 
@@ -183,12 +183,14 @@ CLASS_COUNTS: Mapping[str, Surrounding] = MappingProxyType(
     | {"0 classes": Surrounding(SEGMENTED, exit_codes=(2,), prepare=_counted(0))}
     | {"257 classes": Surrounding(SEGMENTED, exit_codes=(2,), prepare=_counted(257))}
 )
+# 141 where the reader is missed in the middle: with PYTHONUNBUFFERED, at the first line.
+STREAM_EXIT_CODES = MappingProxyType({"disk full": (2,), "reader gone": (0, 141)})
 STREAMS: Mapping[str, Surrounding] = MappingProxyType(
     {
         f"{' '.join(arguments)}: {streams}": Surrounding(
             arguments,
             Limits(streams=streams),
-            (2,) if streams == "disk full" else (0,),
+            STREAM_EXIT_CODES.get(streams, (0,)),
         )
         for arguments in (
             SEGMENTED,

@@ -307,6 +307,7 @@ def test_a_frame_that_fails_does_not_harm_the_next(
         np.testing.assert_array_equal(engine(batch), expected(batch))
 
 
+@pytest.mark.parametrize("strict_gpu", [29], indirect=True)  # a schedule that shows it
 def test_a_call_that_fails_half_way_keeps_its_turn(
     strict_engine: Opener, latest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,8 @@ NAMELESS = "raise OSError('the camera went away')"
 
 def run(body: str, stdout: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PROGRAM.format(body=body)]
-    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    buffered = {name: it for name, it in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=buffered)
 
 
 @pytest.mark.parametrize(

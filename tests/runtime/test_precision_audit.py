@@ -173,6 +173,18 @@ def test_an_engine_without_detailed_layers_shows_none() -> None:
     assert audit_inspector(json.dumps({"Layers": ["conv_1", "conv_2"]})).weighted == ()
 
 
+def test_an_inspector_that_tells_nothing_gives_way_to_the_plan(
+    plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names_alone(path: Path, package: str, *, version_compatible: bool) -> Audit:
+        assert (path, package, version_compatible) == (plan, "rtx", False)
+        return audit_inspector(json.dumps({"Layers": ["conv_1", "conv_2"]}))
+
+    monkeypatch.setattr("runtime.inspect.check_machine", lambda *_: None)
+    monkeypatch.setattr("runtime.inspect.inspect_engine", names_alone)
+    assert "the text of the plan" in inspect_file(plan)["read off"]
+
+
 @pytest.mark.gpu
 def test_the_inspector_of_a_gpu_answers(plan: Path) -> None:
     if not tensorrt_api.gpu_present():

@@ -17,6 +17,7 @@ from tiny_models import CARD, brightest_channel, write_model
 from refinenet.__main__ import main
 from runtime.card import write_sidecar
 from runtime.frames import read_frame
+from runtime.segmenter import Segmenter
 from runtime.video_source import VideoSource
 
 
@@ -46,6 +47,19 @@ def test_an_image_gives_an_indexed_mask(
     assert captured.out.startswith(f"{output}: 1 frame, ")
     assert "CPU)" in captured.out
     assert captured.err == ""
+
+
+def test_notes_are_shown_once(
+    model: Path,
+    photo: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Segmenter, "notes", ("runs without a CUDA graph: it fails",) * 2)
+    assert run("segment", photo, "--model", model, "--output", tmp_path / "mask.png") == 0
+    said = "refinenet segment: runs without a CUDA graph: it fails\n"
+    assert capsys.readouterr().err == said
 
 
 def test_an_image_goes_into_a_folder_under_its_name(
