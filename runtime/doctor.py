@@ -70,9 +70,7 @@ def _lean_runtime() -> list[Finding]:
         return []
     except DeployError as error:
         return [Finding("TensorRT's lean runtime", False, str(error))]
-    found = (
-        f"{trt.module.__name__} {trt.version}, runs --version-compatible engines and builds none"
-    )
+    found = f"{trt.title}, runs --version-compatible engines and builds none"
     return [Finding("TensorRT's lean runtime", True, found)]
 
 

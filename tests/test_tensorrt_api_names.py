@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted([*ROOT.glob("export/*.py"), *ROOT.glob("runtime/*.py")])
+SOURCES = sorted([*ROOT.glob("export/**/*.py"), *ROOT.glob("runtime/*.py")])
 
 RTX = "tensorrt_rtx"
 

@@ -11,12 +11,13 @@ from benchmarks.programs import import_time
 from benchmarks.programs.import_time import BASE, ImportTimes, import_times, main
 
 GENEROUS_MS = 100.0  # the limit is 30; tests run on busy machines
+HEAVY = "torch"  # importing it takes longer than any limit
 
 
-def test_importing_the_runtime_is_cheap_and_onnx_is_not() -> None:
-    statements = {"base": BASE, "runtime": f"{BASE}, runtime", "onnx": f"{BASE}, onnx"}
+def test_importing_the_runtime_is_cheap_and_torch_is_not() -> None:
+    statements = {"base": BASE, "runtime": f"{BASE}, runtime", HEAVY: f"{BASE}, {HEAVY}"}
     times = import_times(3, statements)
-    assert times.added_ms("runtime") < GENEROUS_MS < times.added_ms("onnx")
+    assert times.added_ms("runtime") < GENEROUS_MS < times.added_ms(HEAVY)
 
 
 def test_the_record_holds_every_process_and_too_much_is_exit_1(
