@@ -190,9 +190,10 @@ def test_the_docs_show_the_committed_record() -> None:
     text = DOCS.read_text(encoding="utf-8")
     shown = text.split(variants_table.BEGIN)[1].split(variants_table.END)[0].strip()
     assert shown == variants_table.table(record)
-    assert {row.key for row in record.rows} == {
-        (variant, dynamic) for variant in VARIANTS for dynamic in (False, True)
-    }
+    every = {(variant, dynamic) for variant in VARIANTS for dynamic in (False, True)}
+    missing = {variant for variant, _ in every - {row.key for row in record.rows}}
+    named = re.search(r"\*\*Not run yet\*\*: (.*), or", text)
+    assert set(named[1].split(", ") if named else ()) == missing
 
 
 def test_the_docs_have_the_command_of_the_record() -> None:

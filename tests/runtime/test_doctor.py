@@ -47,7 +47,7 @@ def test_a_lean_runtime_is_told_where_it_stands_in(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "tensorrt_lean", lean)
     monkeypatch.setattr(tensorrt_api, "find_spec", lambda name: name == "tensorrt_lean" or None)
     assert not found("TensorRT").present
-    assert found("TensorRT's lean runtime").found.startswith("tensorrt_lean 10.16.1.11, runs")
+    assert found("TensorRT's lean runtime").found.startswith("TensorRT 10.16.1.11, runs")
 
 
 def test_onnx_runtime_names_its_providers() -> None:
