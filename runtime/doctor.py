@@ -42,7 +42,7 @@ def examine() -> list[Finding]:
 
 def _onnxruntime() -> Finding:
     try:
-        from runtime.onnx_session import compiled_providers, onnxruntime_version
+        from runtime.onnx_providers import compiled_providers, onnxruntime_version
     except MissingPackage:
         return Finding("ONNX Runtime", False, "not installed", INSTALL.format("export"))
     # Compiled in is all that can be said without a session; CUDA and cuDNN are found only then.

@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.card import Card, check_external_data, read_card
-from runtime.errors import DeployError, DeviceError, InputError, MissingPackage
+from runtime.errors import DeployError, DeviceError, InputError
 from runtime.files import existing_file
 from runtime.frames import Frame, check_batch, check_out
+from runtime.onnx_providers import TITLES, create_session, one_line, onnxruntime_version
 
-try:
-    import onnxruntime
-except ModuleNotFoundError as error:
-    raise MissingPackage("onnxruntime", "onnxruntime", "running an ONNX file") from error
-
-PROVIDERS = MappingProxyType(
-    {
-        "cpu": "CPUExecutionProvider",
-        "cuda": "CUDAExecutionProvider",
-        "tensorrt": "TensorrtExecutionProvider",
-        "rtx": "NvTensorRTRTXExecutionProvider",
-    }
-)
-TITLES = MappingProxyType(
-    {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT", "rtx": "TensorRT-RTX"}
-)
-# Both packages are the module onnxruntime, so that one must go before the other comes.
-PACKAGES = MappingProxyType(
-    {"cuda": "onnxruntime-gpu", "tensorrt": "onnxruntime-gpu", "rtx": "onnxruntime-trt-rtx"}
-)
-# The library of each provider that is one of its own, beside onnxruntime's.
-LIBRARIES = MappingProxyType({"cuda": "cuda", "tensorrt": "tensorrt", "rtx": "nv_tensorrt_rtx"})
-ERRORS_ONLY, NOTHING = 3, 4  # ONNX Runtime's severities
 ANY_NUMBER = 2**31 - 1
 UINT8 = "tensor(uint8)"
-
-onnxruntime.set_default_logger_severity(ERRORS_ONLY)
 
 
 class OnnxSession:
@@ -79,11 +53,7 @@ class OnnxSession:
         path = existing_file(path)
         contents = read_card(path, card)
         check_external_data(path, contents)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = NOTHING  # its exceptions say the same
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        return cls(path, contents, provider, _create(path, provider, options))
+        return cls(path, contents, provider, create_session(path, provider, threads))
 
     def __init__(self, path: Path, card: Card, provider: str, session: Any) -> None:
         self._path, self.card, self._session = path, card, session
@@ -140,7 +110,7 @@ class OnnxSession:
         try:
             yield
         except Exception as error:  # ONNX Runtime's errors have no base of their own
-            raise DeviceError(f"{self._path.name} failed: {_one_line(error)}") from error
+            raise DeviceError(f"{self._path.name} failed: {one_line(error)}") from error
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         expected = zip(shape, self.input_shape, strict=True)
@@ -166,74 +136,6 @@ class OnnxSession:
         self.close()
 
 
-def onnxruntime_version() -> str:
-    """Such as 1.31.1."""
-    return str(onnxruntime.__version__)
-
-
-def compiled_providers() -> list[str]:
-    """Those of PROVIDERS that this onnxruntime has; whether one can start is another question."""
-    compiled = onnxruntime.get_available_providers()
-    return [name for name, provider in PROVIDERS.items() if provider in compiled]
-
-
-def _create(path: Path, provider: str, options: Any) -> Any:
-    if provider not in PROVIDERS:
-        raise InputError(f"provider '{provider}' is unknown; expected {', '.join(PROVIDERS)}")
-    wanted = PROVIDERS[provider]
-    if provider not in compiled_providers():
-        raise DeviceError(
-            f"this onnxruntime has no {wanted}. Install the one that has: "
-            f"pip uninstall onnxruntime onnxruntime-gpu, then pip install {PACKAGES[provider]}"
-        )
-    if provider != "cpu":
-        _load_cuda()
-    # Where a provider cannot start, ONNX Runtime logs it at length and takes the CPU instead; we
-    # look at what it took, and say it in one line.
-    onnxruntime.set_default_logger_severity(NOTHING)
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=[wanted], enable_fallback=False
-        )
-    except Exception as error:  # ONNX Runtime's errors have no base of their own
-        if "Please install" in str(error):
-            raise _not_started(provider) from error
-        raise InputError(
-            f"ONNX Runtime cannot load {path}: {_one_line(error)}. Export or copy it again"
-        ) from error
-    finally:
-        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
-    if session.get_providers()[0] != wanted:
-        raise _not_started(provider)
-    return session
-
-
-def _load_cuda() -> None:
-    """CUDA and cuDNN out of NVIDIA's pip packages, where they are; it prints what it misses."""
-    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-            onnxruntime.preload_dlls()
-
-
-def _not_started(provider: str) -> DeviceError:
-    return DeviceError(
-        f"{PROVIDERS[provider]} could not start on this machine: {_obstacle(provider)}. "
-        "Or use --provider cpu"
-    )
-
-
-def _obstacle(provider: str) -> str:
-    """What the dynamic linker says of the provider's own library, and what to install."""
-    folder = Path(onnxruntime.__file__).parent / "capi"
-    try:
-        for name in ("shared", LIBRARIES[provider]):
-            ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
-    except OSError as error:
-        also = " tensorrt" if provider == "tensorrt" else ""
-        return f"{error}. Install it: pip install '{PACKAGES[provider]}[cuda,cudnn]'{also}"
-    return "its libraries are here, but it finds no GPU that it can use; see refinenet doctor"
-
-
 def _frame_and_result(session: Any, path: Path) -> tuple[Any, Any]:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if (
@@ -248,8 +150,3 @@ def _frame_and_result(session: Any, path: Path) -> tuple[Any, Any]:
             "(N, H, W, 3) and one result. Write it with refinenet export"
         )
     return inputs[0], outputs[0]
-
-
-def _one_line(error: Exception) -> str:
-    """ONNX Runtime's message without its prefix: [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : …"""
-    return " ".join(str(error).rpartition(" : ")[2].split()).rstrip(".")

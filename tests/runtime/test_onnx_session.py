@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from tiny_models import brightest_channel, write_model
 
 from runtime.errors import DeployError, DeviceError, InputError
-from runtime.onnx_session import OnnxSession, compiled_providers
+from runtime.onnx_providers import compiled_providers
+from runtime.onnx_session import OnnxSession
 from runtime.tensorrt_api import gpu_present
 
 Frame = NDArray[np.uint8]

@@ -1,0 +1,122 @@
+"""ONNX Runtime's execution providers: which there are, and a session on one of them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from runtime.errors import DeviceError, InputError, MissingPackage
+
+try:
+    import onnxruntime
+except ModuleNotFoundError as error:
+    raise MissingPackage("onnxruntime", "onnxruntime", "running an ONNX file") from error
+
+PROVIDERS = MappingProxyType(
+    {
+        "cpu": "CPUExecutionProvider",
+        "cuda": "CUDAExecutionProvider",
+        "tensorrt": "TensorrtExecutionProvider",
+        "rtx": "NvTensorRTRTXExecutionProvider",
+    }
+)
+TITLES = MappingProxyType(
+    {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT", "rtx": "TensorRT-RTX"}
+)
+# Both packages are the module onnxruntime, so that one must go before the other comes.
+PACKAGES = MappingProxyType(
+    {"cuda": "onnxruntime-gpu", "tensorrt": "onnxruntime-gpu", "rtx": "onnxruntime-trt-rtx"}
+)
+# The library of each provider that is one of its own, beside onnxruntime's.
+LIBRARIES = MappingProxyType({"cuda": "cuda", "tensorrt": "tensorrt", "rtx": "nv_tensorrt_rtx"})
+ERRORS_ONLY, NOTHING = 3, 4  # ONNX Runtime's severities
+
+onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+
+
+def onnxruntime_version() -> str:
+    """Such as 1.31.1."""
+    return str(onnxruntime.__version__)
+
+
+def compiled_providers() -> list[str]:
+    """Those of PROVIDERS that this onnxruntime has; whether one can start is another question."""
+    compiled = onnxruntime.get_available_providers()
+    return [name for name, provider in PROVIDERS.items() if provider in compiled]
+
+
+def create_session(path: Path, provider: str, threads: int | None) -> Any:
+    """An InferenceSession of the file on this provider and no other.
+
+    threads: of the CPU; by default as many as it has cores.
+
+    Raises InputError for a provider that does not exist or a file that ONNX Runtime refuses,
+    DeviceError if the provider cannot be had.
+    """
+    if provider not in PROVIDERS:
+        raise InputError(f"provider '{provider}' is unknown; expected {', '.join(PROVIDERS)}")
+    wanted = PROVIDERS[provider]
+    if provider not in compiled_providers():
+        raise DeviceError(
+            f"this onnxruntime has no {wanted}. Install the one that has: "
+            f"pip uninstall onnxruntime onnxruntime-gpu, then pip install {PACKAGES[provider]}"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = NOTHING  # its exceptions say the same
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if provider != "cpu":
+        _load_cuda()
+    # Where a provider cannot start, ONNX Runtime logs it at length and takes the CPU instead; we
+    # look at what it took, and say it in one line.
+    onnxruntime.set_default_logger_severity(NOTHING)
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[wanted], enable_fallback=False
+        )
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        if "Please install" in str(error):
+            raise _not_started(provider) from error
+        raise InputError(
+            f"ONNX Runtime cannot load {path}: {one_line(error)}. Export or copy it again"
+        ) from error
+    finally:
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    if session.get_providers()[0] != wanted:
+        raise _not_started(provider)
+    return session
+
+
+def _load_cuda() -> None:
+    """CUDA and cuDNN out of NVIDIA's pip packages, where they are; it prints what it misses."""
+    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            onnxruntime.preload_dlls()
+
+
+def _not_started(provider: str) -> DeviceError:
+    return DeviceError(
+        f"{PROVIDERS[provider]} could not start on this machine: {_obstacle(provider)}. "
+        "Or use --provider cpu"
+    )
+
+
+def _obstacle(provider: str) -> str:
+    """What the dynamic linker says of the provider's own library, and what to install."""
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    try:
+        for name in ("shared", LIBRARIES[provider]):
+            ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
+    except OSError as error:
+        also = " tensorrt" if provider == "tensorrt" else ""
+        return f"{error}. Install it: pip install '{PACKAGES[provider]}[cuda,cudnn]'{also}"
+    return "its libraries are here, but it finds no GPU that it can use; see refinenet doctor"
+
+
+def one_line(error: Exception) -> str:
+    """ONNX Runtime's message without its prefix: [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : …"""
+    return " ".join(str(error).rpartition(" : ")[2].split()).rstrip(".")
