@@ -51,15 +51,17 @@ def current_device() -> Device:
 
 
 class Context:
-    """The primary context of the device that the thread uses now.
+    """The primary context of one device.
 
     `with context:` makes it current, in any thread, and afterwards what was current before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, index: int | None = None) -> None:
+        """index: of the device; by default the one that the thread uses now."""
         # Asked first: without a driver, the driver API below raises errors of its own.
         _check("cudaGetDeviceCount", cudart.cudaGetDeviceCount())
-        index = _check("cudaGetDevice", cudart.cudaGetDevice())
+        if index is None:
+            index = _check("cudaGetDevice", cudart.cudaGetDevice())
         _check("cuInit", driver.cuInit(0))
         self._device = _check("cuDeviceGet", driver.cuDeviceGet(index))
         self._handle = _check(

@@ -58,17 +58,18 @@ def current_device() -> Device:
 
 
 class Context:
-    """The application's current context; where there is none, the first GPU's primary one.
+    """The application's current context; where there is none, the primary one of a GPU.
 
     `with context:` makes it current, in any thread, and afterwards what was current before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, index: int | None = None) -> None:
+        """index: of that GPU; by default the first."""
         with _named("cuDevicePrimaryCtxRetain"):
             pycuda.init()
             current = pycuda.Context.get_current()
             self._retained = current is None
-            self._context = current or pycuda.Device(0).retain_primary_context()
+            self._context = current or pycuda.Device(index or 0).retain_primary_context()
 
     def __enter__(self) -> Context:
         with _named("cuCtxPushCurrent"):
