@@ -18,7 +18,7 @@ from runtime.compatibility import check_machine
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.files import existing_file
 from runtime.frames import Frame, check_batch
-from runtime.gpu_frames import GpuFrames
+from runtime.gpu_frames import GpuFrames, check_gpu
 from runtime.lane import Lane, Shared
 from runtime.loaded_engine import EngineOptions, LoadedEngine, Shape
 from runtime.tensorrt_api import TensorRT, gpu_present
@@ -174,19 +174,22 @@ class Engine:
         finally:
             self._free.append(lane)
 
+    def accept(self, frames: GpuFrames) -> GpuFrames:
+        """Frames on the GPU as a call takes them: as they are, since a lane waits for their
+        producer on the GPU. InputError if they are on another GPU."""
+        check_gpu(frames, self._device_index)
+        return frames
+
     def batch_for(self, shape: Shape) -> int:
         """The batch to give frames (N, H, W, 3) in: the smallest that takes all N, else the largest
         that there is. Profiles may leave gaps: 1, and 4."""
         return self._loaded.batch_for(shape)
 
     def _check(self, frames: Frame | GpuFrames) -> None:
-        if not isinstance(frames, GpuFrames):
+        if isinstance(frames, GpuFrames):
+            self.accept(frames)
+        else:
             check_batch(frames)
-        elif frames.device not in (None, self._device_index):
-            raise InputError(
-                f"a frame on GPU {frames.device}, and the engine runs on GPU {self._device_index}; "
-                "copy the frame there"
-            )
 
     def _take_lane(self) -> Lane:
         """A lane that nobody uses; a new one where all are in use, so that nobody waits for good.

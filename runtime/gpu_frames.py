@@ -72,6 +72,15 @@ def gpu_frames(frame: Any) -> GpuFrames:
     return _from_array_interface(frame)
 
 
+def check_gpu(frames: GpuFrames, gpu_index: int) -> None:
+    """InputError if the frames say that they are on another GPU than this one."""
+    if frames.device not in (None, gpu_index):
+        raise InputError(
+            f"a frame on GPU {frames.device}, and the file runs on GPU {gpu_index}; "
+            "copy the frame there"
+        )
+
+
 def _from_dlpack(frame: Any) -> GpuFrames:
     kind, index = frame.__dlpack_device__()
     if kind not in (CUDA, CUDA_MANAGED):

@@ -33,6 +33,7 @@ PACKAGES = MappingProxyType(
 )
 # The library of each provider that is one of its own, beside onnxruntime's.
 LIBRARIES = MappingProxyType({"cuda": "cuda", "tensorrt": "tensorrt", "rtx": "nv_tensorrt_rtx"})
+GPU_INDEX = 0  # which every provider computes on unless its options name another: device_id
 ERRORS_ONLY, NOTHING = 3, 4  # ONNX Runtime's severities
 
 onnxruntime.set_default_logger_severity(ERRORS_ONLY)

@@ -94,15 +94,20 @@ class Segmenter:
         """Segment one frame.
 
         frame: (H, W, 3) uint8, BGR, of any size; resized as the card says where the file has one
-        size of its own, and the mask back by nearest. For an engine, also a frame on the GPU with
-        __dlpack__ or __cuda_array_interface__, of the engine's own size; it is not copied to the
-        host.
+        size of its own, and the mask back by nearest. For an engine, and for ONNX Runtime on
+        another provider than cpu, also a frame on the GPU with __dlpack__ or
+        __cuda_array_interface__, of the file's own size; it is not copied to the host.
         out: (H, W) uint8 to write into; a fresh array otherwise.
 
         Returns the mask, (H, W) uint8 class ids.
         Raises InputError for another array, DeviceError if the computation fails.
         """
         batch, size = self._batch_of_one(frame)
+        return self._segment(batch, size, out)
+
+    def _segment(
+        self, batch: Frame | GpuFrames, size: tuple[int, int], out: Mask | None = None
+    ) -> Mask:
         if out is not None:
             check_out(out, size, np.dtype(np.uint8))
         direct = out is not None and batch.shape[:3] == (1, *size)
@@ -163,16 +168,16 @@ class Segmenter:
         return min(max(len(frames), smallest), largest)
 
     def _gpu_batch(self, frame: GpuFrame) -> GpuFrames:
-        batch = gpu_frames(frame)
+        batch = self._session.accept(gpu_frames(frame))
         if batch.shape[0] != 1 or self._session.batch_limits[0] > 1:
             smallest, largest = self._session.batch_limits
             raise InputError(
-                f"{batch.shape[0]} frames on the GPU at once, and the engine takes {smallest} to "
-                f"{largest}; give single frames to an engine of batch 1"
+                f"{batch.shape[0]} frames on the GPU at once, and the file takes {smallest} to "
+                f"{largest}; give single frames to a file of batch 1"
             )
         if self.card.frame_size not in (None, batch.shape[1:3]):
             raise InputError(
-                f"a frame on the GPU of size {batch.shape[1:3]}, and the engine takes "
+                f"a frame on the GPU of size {batch.shape[1:3]}, and the file takes "
                 f"{self.card.frame_size}; resize it there"
             )
         return batch
@@ -181,8 +186,6 @@ class Segmenter:
         if self._engine is not None:
             self._require_open()
             return self._engine(batch, out)
-        if isinstance(batch, GpuFrames):
-            raise InputError("a frame on the GPU needs an engine; give ONNX Runtime a numpy array")
         with self._lock:
             self._require_open()
             return self._session(batch, out)
@@ -196,7 +199,8 @@ class Segmenter:
         can be segmented (`dropped` counts them), and return each mask before the next frame.
 
         In an engine, copy in, computation and copy out of three frames overlap. In ONNX Runtime, a
-        thread computes frame i while the caller works on mask i-1 and `frames` produces i+1.
+        thread computes frame i while the caller works on mask i-1 and `frames` produces i+1; a
+        frame on the GPU is waited for before `frames` goes on.
 
         Yields a fresh mask, (H, W) uint8, for each. An error of `frames` arrives after the masks of
         the frames before it.
@@ -208,6 +212,9 @@ class Segmenter:
         worker = ThreadPoolExecutor(1, thread_name_prefix="segmenter")
 
         def queue(frame: Frame | GpuFrame) -> Callable[[], Mask]:
+            if _on_gpu(frame):
+                # Here and not in the worker: PyTorch and CuPy name the stream of the asking thread.
+                return worker.submit(self._segment, *self._batch_of_one(frame)).result
             return worker.submit(self, frame).result
 
         return MaskStream(frames, queue, THREAD_DEPTH, latest=latest, ended=worker.shutdown)

@@ -12,6 +12,7 @@ from runtime.card import Card
 from runtime.engine import Engine
 from runtime.errors import CardError, InputError
 from runtime.frames import Frame
+from runtime.gpu_frames import GpuFrames
 from runtime.loaded_engine import EngineOptions
 
 
@@ -24,7 +25,14 @@ class Session(Protocol):
     batch_limits: tuple[int, int]
     description: str
 
-    def __call__(self, frames: Frame, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
+    def __call__(
+        self, frames: Frame | GpuFrames, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]: ...
+
+    def accept(self, frames: GpuFrames) -> GpuFrames:
+        """Frames on the GPU as a call takes them, in whatever thread; asked in the one that gave
+        them. InputError if they cannot be taken."""
+        ...
 
     def close(self) -> None: ...
 

@@ -16,17 +16,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gpu_arrays import ArrayInterface, on_gpu
 from numpy.typing import NDArray
-from strict_gpu import Gpu
+from strict_gpu import LEGACY, Gpu, Operation
+from strict_onnx import StrictOnnx
 from strict_pycuda import strict_pycuda
 from strict_tensorrt import EngineFile, StrictTensorRT
-from test_gpu_frames import ArrayInterface, on_gpu
 from tiny_models import CARD, brightest_channel
 
 from runtime import Segmenter, gpu
 from runtime.engine import Engine
 from runtime.errors import DeviceError, InputError, MissingPackage
 from runtime.loaded_engine import EngineOptions
+from runtime.onnx_providers import create_session
+from runtime.onnx_session import OnnxSession
 from runtime.tensorrt_api import gpu_present
 
 FREE = EngineFile((-1, -1, -1, 3), (((1, 4, 4, 3), (1, 12, 16, 3)),))
@@ -90,6 +93,26 @@ def test_a_frame_on_the_gpu_is_taken(opened: Opener, device: Gpu) -> None:
         array = ArrayInterface(on_gpu(device, frame), frame.shape, stream=1)
         np.testing.assert_array_equal(segmenter(array), brightest_channel(frame))
         device.blocks[array.__cuda_array_interface__["data"][0]].freed = True
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+def test_onnx_runtime_waits_for_the_producer_through_pycuda(
+    pycuda: ModuleType, device: Gpu, model: Path, padding: int
+) -> None:
+    assert gpu.choose("pycuda") is pycuda
+    padded = noise(6, 8 + padding, 3)
+    address = on_gpu(device, np.zeros_like(padded))
+
+    def produce() -> None:
+        device.blocks[address].array[:] = padded.ravel()
+
+    device.queue(LEGACY, Operation(produce))
+    strides = ((8 + padding) * 3, 3, 1)
+    array = ArrayInterface(address, (6, 8, 3), stream=LEGACY, strides=strides)
+    strict = StrictOnnx(create_session(model, "cpu", 1), device)
+    with Segmenter(OnnxSession(model, CARD, "cuda", strict)) as segmenter:
+        np.testing.assert_array_equal(segmenter(array), brightest_channel(padded[:, :8]))
+    device.blocks[address].freed = True
 
 
 def test_a_graph_cannot_be_demanded(opened: Opener) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from gpu_arrays import ArrayInterface, DLPackArray, noise, on_gpu
 from strict_gpu import LEGACY, Gpu, Operation
 from strict_tensorrt import EngineFile, StrictTensorRT
 from tiny_models import brightest_channel
@@ -23,52 +22,6 @@ Opener = Callable[..., tuple[Engine, StrictTensorRT]]
 
 HEIGHT, WIDTH = 6, 8
 FIXED = EngineFile((1, HEIGHT, WIDTH, 3))
-
-
-class ArrayInterface:
-    """An array of CuPy, Numba or an old PyTorch."""
-
-    def __init__(self, address: int, shape: tuple[int, ...], **entries: Any) -> None:
-        self.__cuda_array_interface__ = {
-            "shape": shape,
-            "typestr": "|u1",
-            "data": (address, False),
-            "version": 3,
-            "strides": None,
-            "stream": None,
-            **entries,
-        }
-
-
-class DLPackArray:
-    """A tensor of PyTorch: numpy's own capsule, with the device changed to a GPU's."""
-
-    def __init__(self, array: NDArray[Any], address: int, device: int = 2, index: int = 0) -> None:
-        self._array, self._address, self._device = array, address, (device, index)
-        self.streams: list[int] = []
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self._device
-
-    def __dlpack__(self, *, stream: int) -> Any:
-        self.streams.append(stream)
-        capsule = self._array.__dlpack__()
-        pointer = ctypes.pythonapi.PyCapsule_GetPointer
-        pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-        # The first entry of a DLManagedTensor is the data's address.
-        ctypes.c_void_p.from_address(pointer(capsule, b"dltensor")).value = self._address
-        return capsule
-
-
-def noise(*shape: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-
-
-def on_gpu(device: Gpu, content: NDArray[np.uint8]) -> int:
-    """The content in the strict GPU's memory: its address."""
-    address = device.allocate("device", content.size)
-    device.blocks[address].array[:] = content.ravel()
-    return address
 
 
 @pytest.fixture
@@ -156,7 +109,7 @@ def test_what_does_not_fit_is_refused(array: Any, message: str) -> None:
 
 
 def test_another_size_cannot_be_resized_on_the_host(segmenter: Segmenter) -> None:
-    with pytest.raises(InputError, match=r"of size \(4, 4\), and the engine takes \(6, 8\)"):
+    with pytest.raises(InputError, match=r"of size \(4, 4\), and the file takes \(6, 8\)"):
         segmenter(ArrayInterface(1, (4, 4, 3)))
     with pytest.raises(InputError, match="2 frames on the GPU at once"):
         segmenter(ArrayInterface(1, (2, 6, 8, 3)))
@@ -164,15 +117,7 @@ def test_another_size_cannot_be_resized_on_the_host(segmenter: Segmenter) -> Non
 
 def test_a_frame_on_another_gpu_is_refused(segmenter: Segmenter) -> None:
     array = DLPackArray(noise(HEIGHT, WIDTH, 3), 1, index=1)
-    with pytest.raises(InputError, match="on GPU 1, and the engine runs on GPU 0"):
+    with pytest.raises(InputError, match="on GPU 1, and the file runs on GPU 0"):
         segmenter(array)
     with pytest.raises(InputError, match="on GPU 1"):
         list(segmenter.stream([array]))
-
-
-def test_onnx_runtime_takes_no_frame_on_the_gpu(model: Path) -> None:
-    with (
-        Segmenter.open(model) as segmenter,
-        pytest.raises(InputError, match="needs an engine"),
-    ):
-        segmenter(ArrayInterface(1, (4, 4, 3)))
