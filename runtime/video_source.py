@@ -22,7 +22,7 @@ from runtime.frames import Frame, decoder_complaints
 USUAL_FPS = 30.0  # many cameras do not state their rate
 HIGHEST_FPS = 240.0  # some containers state their clock instead, such as 90000
 UNREADABLE = 100  # reads in a row without a frame that end a file whose header gives no count
-HICCUPS = 2  # failed reads in a row that a live source is forgiven
+HICCUPS = 2  # failed reads in a row that a live source, and silences that a file, is forgiven
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0  # between attempts to connect
 LONGEST_FRAME_S = 10.0  # a greater distance between two timestamps is taken for damage
 
@@ -106,10 +106,17 @@ class VideoSource:
         return self._live_frames() if self.is_live else self._file_frames()
 
     def _file_frames(self) -> Iterator[TimedFrame]:
-        index = broken = 0
+        index = broken = silences = 0
         seconds = 0.0
         while not self._stopped.is_set():
-            frame = self._read()
+            frame, stalled = self._awaited()
+            if frame is None and stalled:
+                # A server that holds the file's rest back: each further read takes as long.
+                silences += 1
+                if silences > HICCUPS:
+                    break
+                continue
+            silences = 0
             if frame is None:
                 # The end looks like a broken frame; only the header knows whether more must come.
                 broken += 1
@@ -122,7 +129,12 @@ class VideoSource:
             seconds = self._file_seconds(seconds, broken + 1) if index else 0.0
             yield TimedFrame(index, seconds, frame)
             index, broken = index + 1, 0
-        if self.frame_count is not None and index < self.frame_count and broken:
+        if silences > HICCUPS:
+            self._report(
+                f"{self.name} fell silent for {silences * self._patience.stall_s:g} s at frame "
+                f"{index}, before its end; what came until then is all"
+            )
+        elif self.frame_count is not None and index < self.frame_count and broken:
             self._report(
                 f"{self.name}: its header promises {self.frame_count} frames and none can be "
                 f"decoded from frame {index} on: it may be cut short"
@@ -138,9 +150,7 @@ class VideoSource:
         started: float | None = None
         index = failed = 0
         while not self._stopped.is_set():
-            asked = time.monotonic()
-            frame = self._read()
-            stalled = time.monotonic() - asked >= self._patience.stall_s
+            frame, stalled = self._awaited()
             if frame is None:
                 failed += 1
                 if failed <= HICCUPS and not stalled:
@@ -178,6 +188,12 @@ class VideoSource:
             f"{self.name} gave no more frames and did not come back within {limit_s:g} s; "
             "check it, or wait longer with --reconnect SECONDS"
         )
+
+    def _awaited(self) -> tuple[Frame | None, bool]:
+        """The next frame, if one can be read, and whether the wait was as long as a stall."""
+        asked = time.monotonic()
+        frame = self._read()
+        return frame, time.monotonic() - asked >= self._patience.stall_s
 
     def _read(self) -> Frame | None:
         whole, picture = self._capture.read()
