@@ -98,7 +98,11 @@ def train(options: TrainOptions) -> Path:
             if team.is_first:
                 folder.write_results(state)
         training = training_pass(options, state, images, team)
-        with progress(options, training) as bar, tensorboard(options, training) as write_scalars:
+        with (
+            training.batches.plain_errors(),  # a loader can die while this process validates
+            progress(options, training) as bar,
+            tensorboard(options, training) as write_scalars,
+        ):
             while not state.finished:
                 passed = training.run(bar.update)
                 scores = team.from_first(lambda: validate(state, val_images, options, team))

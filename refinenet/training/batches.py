@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 
 import cv2
 import numpy as np
@@ -18,6 +20,8 @@ from refinenet.training.recipe import Recipe
 from runtime.errors import InputError
 
 Place = tuple[int, int]  # epoch, index of the image
+
+LONGEST_DEATH_S = 1.0  # between a connection that breaks and the end of the process behind it
 
 
 class TrainingSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
@@ -73,6 +77,7 @@ class Batches:
             # thread per core in each worker would only make them wait for one another.
             cv2.setNumThreads(1)
         self.workers = workers
+        self._processes: list[BaseProcess] = []
         self.sampler = GlobalBatches(len(images), recipe, team)
         self.loader = DataLoader(
             TrainingSamples(images, recipe),
@@ -91,20 +96,36 @@ class Batches:
     def of_epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images, (N, 3, crop, crop) float32, and labels, (N, crop, crop) int64."""
         self.sampler.epoch = epoch
-        return iter(self.loader)
+        before = active_children()
+        batches = iter(self.loader)
+        self._processes += [child for child in active_children() if child not in before]
+        return batches
 
     @contextmanager
     def plain_errors(self) -> Iterator[None]:
-        """Turn what the loader raises, anywhere in this block, into one clear line."""
+        """Turn what the loader raises into one clear line.
+
+        Around all that happens while its processes live: PyTorch tells of one that died by an
+        error out of a signal handler, in whatever line is under way.
+        """
         try:
-            yield
+            try:
+                yield
+            except (RuntimeError, OSError, EOFError):
+                # Perhaps a connection to a process that is about to end: PyTorch's own error then
+                # comes here, and not in the middle of what reports this one.
+                for process in self._processes:
+                    process.join(LONGEST_DEATH_S / len(self._processes))
+                raise
         except InputError as error:
             # The loader puts the worker's traceback before the message.
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, OSError, EOFError) as error:
+            alive = all(process.is_alive() for process in self._processes)
+            if alive and not str(error).startswith("DataLoader worker"):
                 raise
             raise InputError(
                 f"a loader process died ({str(error).split('.')[0]}), probably for want of memory; "
-                f"use fewer than --workers {self.workers}, or --workers 0 to load without them"
+                f"use fewer than --workers {self.workers}, or --workers 0 to load without them, "
+                "and go on with --resume"
             ) from error

@@ -49,16 +49,15 @@ class TrainingPass:
         self.network.train()
         losses = waited = 0.0
         started = time.perf_counter()
-        with self.batches.plain_errors():
-            batches = self.batches.of_epoch(epoch)
-            seed_dropout(recipe.seed, epoch, self.team.rank)
-            for step in range(steps):
-                asked = time.perf_counter()
-                images, labels = next(batches)
-                waited += time.perf_counter() - asked
-                losses += self._gradients(images, labels)
-                self.state.step((epoch * steps + step) / (recipe.epochs * steps))
-                on_step()
+        batches = self.batches.of_epoch(epoch)
+        seed_dropout(recipe.seed, epoch, self.team.rank)
+        for step in range(steps):
+            asked = time.perf_counter()
+            images, labels = next(batches)
+            waited += time.perf_counter() - asked
+            losses += self._gradients(images, labels)
+            self.state.step((epoch * steps + step) / (recipe.epochs * steps))
+            on_step()
         seconds = time.perf_counter() - started
         return PassResult(self.team.summed(losses) / steps, seconds, waited)
 

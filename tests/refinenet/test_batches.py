@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -72,6 +73,22 @@ def test_a_loader_process_that_dies_is_one_clear_line(
         list(batches.of_epoch(0))
     assert "fewer than --workers 1" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), EOFError(), RuntimeError("0")])
+def test_a_connection_that_breaks_is_the_death_of_a_loader_process_or_of_none(
+    images: LabelledImages, error: Exception
+) -> None:
+    batches = Batches(images, RECIPE, Processes(0, 1, CPU), workers=1)
+    before = multiprocessing.active_children()
+    list(batches.of_epoch(0))
+    (worker,) = (child for child in multiprocessing.active_children() if child not in before)
+    with pytest.raises(type(error)) as raised, batches.plain_errors():
+        raise error
+    assert raised.value is error
+    worker.kill()  # and it takes a moment to die
+    with pytest.raises(InputError, match="a loader process died"), batches.plain_errors():
+        raise error
 
 
 def test_errors_of_others_pass_through(images: LabelledImages) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -400,3 +402,22 @@ def test_a_broken_label_is_one_line_wherever_it_is_read(
         train(replace(options, data=data, output=tmp_path, recipe=recipe, workers=workers))
     assert str(error.value).startswith(f"{data}/labels/train/")
     assert str(error.value).endswith("is a RGB image; expected ids in a palette or grey PNG")
+
+
+@pytest.mark.parametrize("moment", ["validate", "epoch_record"])
+def test_a_loader_that_dies_between_two_passes_is_one_line(
+    moment: str, options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = multiprocessing.active_children()
+
+    def killing(*_: object) -> None:
+        for child in set(multiprocessing.active_children()) - set(before):
+            child.kill()
+        for _ in range(100):  # in one of these lines the signal comes
+            time.sleep(0.01)
+
+    monkeypatch.setattr(f"refinenet.train.{moment}", killing)
+    with pytest.raises(InputError, match="a loader process died") as error:
+        train(replace(options, output=tmp_path, workers=1))
+    assert "go on with --resume" in str(error.value)
+    assert "\n" not in str(error.value)
