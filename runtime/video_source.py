@@ -47,10 +47,11 @@ class TimedFrame:
 
 @dataclass(frozen=True)
 class Patience:
-    """With a live source.
+    """With a live source, and with a recording at a network address.
 
-    reconnect_s: how long it may stay away before SourceLost; 0 does not wait at all.
-    stall_s: how long to wait for a frame, or for an answer, before it counts as away.
+    reconnect_s: how long a live source may stay away before SourceLost; 0 does not wait at all.
+    stall_s: how long to wait for a frame, or for an answer, before it counts as away; a recording
+    ends after three times that.
     """
 
     reconnect_s: float = 60.0

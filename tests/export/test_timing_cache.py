@@ -2,65 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from simulated_timing import GPU, TRT, Config, build, kernels
 
 from export.building.timing_cache import TimingCache
 from runtime.errors import InputError
 from runtime.tensorrt_api import TensorRT
-
-TRT = TensorRT("tensorrt", "10.16.1.11", SimpleNamespace())
-GPU = "NVIDIA RTX A4000 sm_86"
-
-
-class Times:
-    """An ITimingCache as far as it is used: times by kernel, which can be joined."""
-
-    def __init__(self, content: bytes) -> None:
-        self.known = json.loads(content or b"{}")
-
-    def combine(self, other: Times, ignore_mismatch: bool) -> bool:
-        assert not ignore_mismatch
-        self.known = other.known | self.known
-        return "of another GPU" not in other.known
-
-    def serialize(self) -> bytes:
-        return json.dumps(self.known).encode()
-
-
-class Config:
-    """An IBuilderConfig as far as its timing cache goes."""
-
-    def __init__(self, accepts: bool = True) -> None:
-        self._accepts = accepts
-        self.times = Times(b"")
-
-    def create_timing_cache(self, content: bytes) -> Times | None:
-        return None if content == b"damaged" else Times(content)
-
-    def set_timing_cache(self, times: Times, ignore_mismatch: bool) -> bool:
-        assert not ignore_mismatch
-        self.times = times
-        return self._accepts
-
-    def get_timing_cache(self) -> Times:
-        return self.times
-
-
-def build(folder: Path, kernel: str) -> None:
-    """A build that measures one kernel."""
-    cache, config = TimingCache(folder, TRT, GPU), Config()
-    cache.lend(config)
-    config.times.known[kernel] = 1
-    cache.keep(config)
-
-
-def kernels(folder: Path) -> set[str]:
-    return set(json.loads(TimingCache(folder, TRT, GPU).file.read_bytes()))
 
 
 def test_a_build_knows_what_the_last_one_measured(tmp_path: Path) -> None:

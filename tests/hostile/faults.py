@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
 
-from confined import HERE, Limits, Outcome, Server
+from confined import HERE, ROOT, Limits, Outcome, Server
 from trials import BENCHMARK, DATA, SEGMENT, TRAIN, link_all, names_in
 from whole import is_whole
 
@@ -168,3 +174,99 @@ def twice_at_once(
     broken = [name for name in sorted(names_in(room) - before) if not is_whole(room / name)]
     fault = f"one fails: {ends[0]}" if ends else None
     yield Fault(command, "twice at once", f"{', '.join(broken)} not whole" if broken else fault)
+
+
+EPOCHS = 16
+LOADER = f"{TRAIN} --workers 1 --epochs {EPOCHS} --output out"
+
+
+def dead_loader(moment_s: float, shelf: Path, room: Path, server: Server) -> Fault:
+    """Kill the process that loads the images, so long after the first epoch; the training must say
+    so in one line, and go on where it was when it is run again."""
+    shutil.rmtree(room, ignore_errors=True)
+    link_all(shelf, room)
+    out = room / "out"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.run, LOADER.split(), room)
+        while not running.done() and not (out / "state.pt").exists():
+            time.sleep(0.01)
+        time.sleep(moment_s)
+        loaders = server.processes()[1:]
+        for loader in loaders:
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(loader, signal.SIGKILL)
+        killed = running.result()
+    if killed.exit_code == 0:
+        return Fault(LOADER, f"nothing: it was faster after {moment_s:.2f} s", None)
+    fault = killed.fault or _fault_of_resume(out, room, server)
+    if not killed.refused or "a loader process died" not in killed.stderr:
+        fault = f"exit code {killed.exit_code}: {killed.stderr[-300:]}"
+    return Fault(LOADER, f"kill -9 of a loader process after {moment_s:.2f} s", fault)
+
+
+def _fault_of_resume(out: Path, room: Path, server: Server) -> str | None:
+    broken = [path.name for path in sorted(out.iterdir()) if not is_whole(path)]
+    if broken:
+        return f"left {', '.join(broken)}, not whole"
+    resumed = server.run(f"{LOADER} --resume".split(), room)
+    if resumed.exit_code != 0:
+        return f"does not go on: {resumed.stderr[-300:]}"
+    epochs = len((out / "log.csv").read_text().splitlines()) - 1
+    return None if epochs == EPOCHS else f"{epochs} epochs in the log of {EPOCHS}"
+
+
+KERNELS = tuple(f"kernel{number}" for number in range(100))
+# What is real in it, and what is not: no GPU, so that TensorRT measures nothing.
+TIMING = "one timing cache: real lock and file, TensorRT's part simulated"
+BUILDS = ROOT / "tests/export/simulated_timing.py"
+
+
+def one_timing_cache(folder: Path, kill_s: float | None = None) -> Fault:
+    """Two processes that add to one timing cache; nothing that either measured may be lost.
+
+    kill_s: when one of them is killed, after the first time was kept. The other, and the next, must
+    not wait for its lock.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    shares = KERNELS[::2], KERNELS[1::2]
+    processes = [_builds(folder, share) for share in shares]
+    if kill_s is not None:
+        while processes[0].poll() is None and not list(folder.glob("*.timing")):
+            time.sleep(0.005)
+        time.sleep(kill_s)
+        processes[0].kill()
+    expected = {"kernel of the next", *shares[1], *(shares[0] if kill_s is None else ())}
+    injected = TIMING if kill_s is None else f"{TIMING}; one killed after {kill_s:.2f} s"
+    ends = [_end_of(process) for process in processes]
+    ends.append(_end_of(_builds(folder, ["kernel of the next"])))
+    right = 0, ""
+    if ends[1:] != [right, right] or (kill_s is None and ends[0] != right):
+        return Fault("build", injected, f"ended with {ends}")
+    return Fault("build", injected, fault_of_times(folder, expected))
+
+
+def _end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit code, and what was said last; a process that waits for ever is killed."""
+    try:
+        stderr = process.communicate(timeout=60)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        stderr = process.communicate()[1]
+    return process.returncode, stderr[-300:]
+
+
+def _builds(folder: Path, kernels: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, BUILDS, folder, *kernels],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def fault_of_times(folder: Path, expected: set[str]) -> str | None:
+    names = sorted(path.suffix for path in folder.iterdir())
+    if names != [".lock", ".timing"]:
+        return f"left {', '.join(path.name for path in folder.iterdir())}"
+    known = set(json.loads(next(folder.glob("*.timing")).read_bytes()))
+    return f"lost {', '.join(sorted(expected - known))}" if expected - known else None

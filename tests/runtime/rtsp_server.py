@@ -1,7 +1,7 @@
 """A network camera on a port of this machine that speaks RTSP, as most real ones do.
 
-RTSP/1.0 (RFC 2326), the stream described by SDP (RFC 4566), RTP (RFC 3550) interleaved in the same
-TCP connection (RFC 2326, 10.12), motion JPEG packed by RFC 2435 with its quantization tables inside.
+RTSP/1.0 (RFC 2326); the stream described by SDP (RFC 4566); RTP (RFC 3550) interleaved in the same
+TCP connection (RFC 2326, 10.12); in it motion JPEG, packed with its quantization tables (RFC 2435).
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from runtime.overlay import colour
 from runtime.video_source import Patience, TimedFrame, VideoSource
 
 Frame = NDArray[np.uint8]
-FAST = Patience(reconnect_s=3, stall_s=0.5)
+FAST = Patience(reconnect_s=10, stall_s=1.0)
+CALM = Patience(reconnect_s=10)  # where nothing stalls, but the machine may be busy
 JPEG_LOSS = 4  # grey levels, on average
 
 
@@ -39,7 +40,7 @@ def assert_same(shown: list[TimedFrame], sent: list[Frame]) -> None:
 
 
 def test_the_frames_that_a_camera_sends_arrive(clip: list[Frame]) -> None:
-    with RtspServer(clip) as camera, VideoSource(camera.address, FAST) as source:
+    with RtspServer(clip) as camera, VideoSource(camera.address, CALM) as source:
         assert (source.is_live, source.frame_count) == (True, None)
         frames = iter(source)
         shown = [next(frames) for _ in clip]
@@ -50,7 +51,7 @@ def test_the_frames_that_a_camera_sends_arrive(clip: list[Frame]) -> None:
 def test_a_camera_that_dies_and_comes_back_is_found_again(clip: list[Frame]) -> None:
     reports: list[str] = []
     with RtspServer(clip) as camera:
-        source = VideoSource(camera.address, FAST, reports.append)
+        source = VideoSource(camera.address, CALM, reports.append)
         frames = iter(source)
         first = [next(frames) for _ in clip]
     servers: list[RtspServer] = []
@@ -64,7 +65,7 @@ def test_a_camera_that_dies_and_comes_back_is_found_again(clip: list[Frame]) -> 
     assert [timed.index for timed in [*first, *second]] == list(range(2 * len(clip)))
     assert second[0].seconds - first[-1].seconds > 0.3
     assert len(reports) == 2
-    assert "gives no more frames; trying again for 3 s" in reports[0]
+    assert "gives no more frames; trying again for 10 s" in reports[0]
     assert "is back after " in reports[1]
 
 
@@ -98,7 +99,7 @@ def test_a_camera_that_stays_away_is_lost(clip: list[Frame]) -> None:
 
 
 def test_a_camera_that_never_sends_is_lost() -> None:
-    patience = Patience(reconnect_s=1, stall_s=0.5)
+    patience = Patience(reconnect_s=1, stall_s=1)
     with (
         RtspServer([], stall_s=30) as camera,
         VideoSource(camera.address, patience, lambda _: None) as source,
@@ -127,10 +128,10 @@ def test_a_recording_that_ends_early_or_falls_silent_is_said(
         VideoSource(recorder.address, FAST, reports.append) as source,
     ):
         assert not source.is_live
-        shown = list(source)  # within a second or two: not each of the missing frames is waited for
+        shown = list(source)  # not each of the missing frames is waited for
     assert_same(shown, clip)
     assert len(reports) == 1
-    expected = "fell silent for 1.5 s at frame 20" if stall_s else "can be decoded from frame 20 on"
+    expected = "fell silent for 3 s at frame 20" if stall_s else "can be decoded from frame 20 on"
     assert expected in reports[0]
 
 
@@ -139,7 +140,7 @@ def test_segment_of_a_camera_gives_a_video_of_its_masks(
 ) -> None:
     output = tmp_path / "out.mp4"
     # Of one picture, since a live source drops what is not taken in time.
-    with RtspServer([clip[0]] * 60) as camera:
+    with RtspServer([clip[0]] * 400) as camera:
         arguments = ("segment", camera.address, "--model", model, "--output", output)
         assert main([*map(str, arguments), "--frames", "10"]) == 0
     captured = capsys.readouterr()
