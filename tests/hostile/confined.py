@@ -110,6 +110,15 @@ class Server:
         texts = [stream.read_text(encoding="utf-8", errors="replace") for stream in streams]
         return Outcome(stdout=texts[0], stderr=texts[1], **reply)
 
+    def processes(self) -> list[int]:
+        """Those of the command that runs, its own first; none when there is none."""
+        found: list[int] = []
+        parent = self._process.pid
+        while children := _children(parent):
+            found += children
+            parent = children[0]
+        return found
+
     def close(self) -> None:
         self._process.communicate()
 
@@ -123,3 +132,12 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except OSError:  # it has ended
+        return []

@@ -27,6 +27,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import cameras
 import faults
 import readers
 import surroundings
@@ -34,7 +35,7 @@ import trials
 from confined import GIB, HEAVY, ROOT, Limits, Server
 from shelf import fill
 
-STAGES = ("files", "surroundings", "fuzzing", "writes", "kills", "together")
+STAGES = ("files", "surroundings", "fuzzing", "writes", "kills", "together", "cameras")
 COMMANDS = ",".join(dict.fromkeys(trial.name for trial in trials.TRIALS))
 PREPARE = (
     f"{trials.TRAIN} --output run",
@@ -182,17 +183,35 @@ def try_kills(shop: Workshop, times: int) -> None:
         for fault in faults.kills(command, times, shop.shelf, room, server, rng):
             record(shop.rows, "kills", fault)
 
+    def do_loader(seed: int, room: Path, server: Server) -> None:
+        moment_s = random.Random(seed).uniform(0, 1)
+        record(shop.rows, "kills", faults.dead_loader(moment_s, shop.shelf, room, server))
+
     shop.share(list(faults.KILLED), do)
+    shop.share(range(times), do_loader)
 
 
 def try_together(shop: Workshop, times: int) -> None:
-    """The same command twice at once, in one folder."""
+    """The same command twice at once, in one folder; and two that build, with one timing cache."""
     for command in ("build toy.fp32.onnx --runtime rtx", "convert toy.pth out.safetensors"):
         for _ in range(times):
             for fault in faults.twice_at_once(
                 command, shop.shelf, shop.folder / "room", shop.servers
             ):
                 record(shop.rows, "together", fault)
+    chance = random.Random("timing cache")
+    for _ in range(times):
+        for kill_s in (None, chance.uniform(0, 0.4)):
+            record(shop.rows, "together", faults.one_timing_cache(shop.folder / "timing", kill_s))
+
+
+def try_cameras(shop: Workshop) -> None:
+    """Every failure of a camera, over every protocol."""
+
+    def do(task: tuple[str, str], room: Path, server: Server) -> None:
+        record(shop.rows, "cameras", cameras.watch(*task, shop.shelf, room, server))
+
+    shop.share([(p, name) for name in cameras.FAILURES for p in cameras.CAMERAS], do)
 
 
 def record(rows: Rows, stage: str, fault: faults.Fault) -> None:
@@ -282,6 +301,8 @@ def run_stage(stage: str, shop: Workshop, given: argparse.Namespace) -> None:
         try_kills(shop, given.kills)
     elif stage == "together":
         try_together(shop, 3)
+    elif stage == "cameras":
+        try_cameras(shop)
     else:
         raise SystemExit(f"unknown stage {stage}; expected some of {', '.join(STAGES)}")
 

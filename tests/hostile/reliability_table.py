@@ -21,6 +21,7 @@ TITLES = {
     "writes": "writes that fail",
     "kills": "kill -9 and run again",
     "together": "two at once in one folder",
+    "cameras": "cameras that fail",
 }
 
 
