@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refinenet.data.datasets import LabelledImages
+from refinenet.training.recipe import ClassWeights
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,12 @@ class PixelLoss:
         )
 
 
-def class_weights(images: LabelledImages, kind: Literal["none", "sqrt"]) -> Tensor:
-    """The loss weight of every class, (C,) float32; sqrt reads every label once."""
+def class_weights(images: LabelledImages, kind: ClassWeights) -> Tensor:
+    """The loss weight of every class, (C,) float32; all but none read every label once.
+
+    median: median frequency balancing, as Eigen & Fergus (ICCV 2015) and SegNet do it, but with a
+    class's frequency taken over all images, not over those alone that show it.
+    """
     num_classes = len(images.dataset.classes)
     if kind == "none":
         return torch.ones(num_classes)
@@ -71,5 +76,6 @@ def class_weights(images: LabelledImages, kind: Literal["none", "sqrt"]) -> Tens
     occurring = frequency > 0
     weights = np.ones_like(frequency)
     if occurring.any():  # or the median would be that of nothing
-        weights[occurring] = np.sqrt(np.median(frequency[occurring]) / frequency[occurring])
+        ratio = np.median(frequency[occurring]) / frequency[occurring]
+        weights[occurring] = np.sqrt(ratio) if kind == "sqrt" else ratio
     return torch.from_numpy(weights).float()

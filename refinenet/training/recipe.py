@@ -10,6 +10,8 @@ from typing import Literal
 from refinenet.data.augmentation import Augmentation
 from runtime.errors import InputError
 
+ClassWeights = Literal["none", "sqrt", "median"]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -21,7 +23,7 @@ class Recipe:
     schedule: poly, (1 - progress) ** poly_power, or step, the step_factors one after the other.
     warmup: the share of the training in which the learning rates rise from zero.
     loss_at: image, scores upsampled to the label; output, labels sampled at the scores' stride 4.
-    class_weights: none, or sqrt, the square root of median frequency over frequency.
+    class_weights: none; median, median frequency over frequency; or sqrt, its square root.
     ema: decay of the averaged weights, which are the ones that are kept; 0 for no averaging.
     precision: of the forward pass; weights, gradients and loss stay float32.
     clip_norm: the largest norm of the gradients; 0 for no clipping.
@@ -40,7 +42,7 @@ class Recipe:
     step_factors: tuple[float, ...] = (1.0, 0.5, 0.2)
     warmup: float = 0.03
     loss_at: Literal["image", "output"] = "image"
-    class_weights: Literal["none", "sqrt"] = "sqrt"
+    class_weights: ClassWeights = "sqrt"
     ema: float = 0.99
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip_norm: float = 0.0

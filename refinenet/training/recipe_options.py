@@ -42,7 +42,11 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     add("--step-factors", _numbers, "1,0.5,0.2", "of --schedule step: one for each equal stage")
     add("--warmup", float, "SHARE", "of the training in which the learning rates rise")
     add_choice("--loss-at", "image", "output", meaning="size at which scores meet labels")
-    add_choice("--class-weights", "none", "sqrt", meaning="sqrt: rare classes count for more")
+    add_choice(
+        "--class-weights",
+        *("none", "sqrt", "median"),
+        meaning="rare classes count for more: by sqrt somewhat, by median in full",
+    )
     add("--ema", float, "DECAY", "of the averaged weights, which are kept; 0 for no averaging")
     add_choice("--precision", "fp32", "bf16", "fp16", meaning="of the forward pass; fp16 on CUDA")
     add("--clip-norm", float, "NORM", "largest norm of the gradients; 0 for no clipping")

@@ -71,11 +71,13 @@ def test_every_entry_of_a_recipe_has_an_option() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_option_changes_its_number_alone(preset: str) -> None:
     given = ("--clip-norm", "2.5", "--scale-range", "0.8", "1.2", "--step-factors", "1,0.1,0.01")
+    given = (*given, "--class-weights", "median")
     base, recipe = PRESETS[preset], recipe_of("--preset", preset, *given)
     assert recipe == replace(
         base,
         clip_norm=2.5,
         step_factors=(1, 0.1, 0.01),
+        class_weights="median",
         augmentation=replace(base.augmentation, scales=(0.8, 1.2)),
     )
     assert type(asdict(recipe)["augmentation"]["scales"]) is tuple  # as a saved state has it

@@ -282,10 +282,13 @@ def known_labels(camvid: Path, tmp_path: Path) -> LabelledImages:
     return LabelledImages(CAMVID, ((image, path),))
 
 
-def test_class_weights_are_the_root_of_median_frequency(known_labels: LabelledImages) -> None:
-    weights = class_weights(known_labels, "sqrt")
+@pytest.mark.parametrize(("kind", "power"), [("sqrt", 0.5), ("median", 1)])
+def test_class_weights_are_a_power_of_median_frequency_over_frequency(
+    kind: Any, power: float, known_labels: LabelledImages
+) -> None:
+    weights = class_weights(known_labels, kind)
     assert weights.dtype == torch.float32
-    assert weights.tolist() == pytest.approx([0.5**0.5, 1, 2**0.5, *[1] * 8])
+    assert weights.tolist() == pytest.approx([0.5**power, 1, 2**power, *[1] * 8])
 
 
 def test_class_weights_none_is_one_each(known_labels: LabelledImages) -> None:
