@@ -22,12 +22,14 @@ class ConvertOptions:
     dataset: a known one, or a file that describes one: its classes, colours and ignore id.
     pooling: the order of the chained residual pooling, which no key tells; None for the card's,
     and for pool-conv where there is no card.
+    note: kept in the card: where the weights come from, what was tried.
     """
 
     half: bool = False
     classes: Path | None = None
     dataset: str | None = None
     pooling: str | None = None
+    note: str | None = None
 
 
 def convert(weights: str | Path, output: Path, options: ConvertOptions) -> Path:
@@ -47,6 +49,8 @@ def convert(weights: str | Path, output: Path, options: ConvertOptions) -> Path:
         parents={"weights": sha256_of(weights)},
         tools={"torch": torch.__version__},
     )
+    if options.note is not None:
+        card = replace(card, details={**card.details, "note": options.note})
     if options.pooling is not None:
         row, pooling = split_variant(card.variant)
         variant = join_variant(row, replace(pooling, order=options.pooling))

@@ -30,6 +30,9 @@ def convert(arguments: Sequence[str]) -> int:
         help="order in the chained residual pooling, which the keys do not tell (default: "
         "pool-conv; conv-pool for the authors' NYUDv2, Person-Part, Context, SUN and ADE20K)",
     )
+    parser.add_argument(
+        "--note", metavar="TEXT", help="kept in the card: where they come from, what was tried"
+    )
     given = vars(parser.parse_args(arguments))
     from refinenet.convert import ConvertOptions, convert
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from refinenet.checkpoints import load_checkpoint, load_imagenet_backbone
+from refinenet.checkpoints import load_checkpoint, load_imagenet_backbone, weights_path
 from refinenet.data.datasets import LabelledImages, open_dataset
 from refinenet.evaluate import confusion
 from refinenet.metrics import ConfusionMatrix
@@ -35,6 +35,7 @@ from refinenet.training.state import EpochRecord, TrainingState
 from refinenet.variants import create_model
 from runtime.card import Card
 from runtime.errors import CheckFailed, InputError
+from runtime.files import existing_file, sha256_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class TrainOptions:
     half: store the best weights as float16.
     qat: fine-tune for INT8; the ranges of activations are kept beside the best weights.
     tensorboard: write the log for TensorBoard too, into the run folder.
+    note: kept in the weights' card: what this run is for, what was tried before.
     """
 
     variant: str
@@ -68,6 +70,7 @@ class TrainOptions:
     half: bool = False
     qat: bool = False
     tensorboard: bool = False
+    note: str | None = None
     quiet: bool = False
 
 
@@ -138,12 +141,15 @@ def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -
     details: dict[str, Any] = {"dataset": options.dataset, "recipe": recipe, "means": means}
     if options.qat:
         details["quantization_aware"] = True
+    if options.note is not None:
+        details["note"] = options.note
     card = Card(
         variant=options.variant,
         classes=dataset.classes,
         palette=dataset.palette,
         ignore_id=dataset.ignore_id,
         license_note=dataset.license_note,
+        parents=started_from(options),
         tools={"torch": torch.__version__},
         details=json.loads(json.dumps(details)),
     )
@@ -157,6 +163,15 @@ def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -
     }
     dtype = torch.float16 if options.half else torch.float32
     return RunFolder(options.output, identity, card, dtype)
+
+
+def started_from(options: TrainOptions) -> dict[str, str]:
+    """The SHA-256 of the file that the training starts from, by its role; none if from nothing."""
+    if options.weights is not None:
+        return {"weights": sha256_of(weights_path(options.weights))}
+    if options.backbone_weights is not None:
+        return {"backbone": sha256_of(existing_file(options.backbone_weights))}
+    return {}
 
 
 def initial_state(options: TrainOptions, images: LabelledImages, team: Processes) -> TrainingState:

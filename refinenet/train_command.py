@@ -31,10 +31,11 @@ def train(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in RUN_DIR, if there is one"
     )
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         "--backbone-weights", type=Path, metavar="FILE", help="ImageNet weights, torchvision's keys"
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to fine-tune instead")
+    start.add_argument("--weights", type=Path, metavar="FILE", help="weights to fine-tune instead")
     parser.add_argument(
         "--new-classifier",
         action="store_true",
@@ -51,6 +52,7 @@ def train(arguments: Sequence[str]) -> int:
         "export needs are written beside the best weights",
     )
     parser.add_argument("--tensorboard", action="store_true", help="log to RUN_DIR/tensorboard too")
+    parser.add_argument("--note", metavar="TEXT", help="kept in the card: what this run is for")
     _add_means(parser.add_argument_group("means: these change the speed, not the recipe"))
     add_recipe_options(parser)
     given = vars(parser.parse_args(arguments))

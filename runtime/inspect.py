@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from runtime.card import (
     CARD_KEY,
@@ -75,6 +76,22 @@ def _card_facts(card: Card) -> Facts:
         facts["made with"] = ", ".join(f"{tool} {version}" for tool, version in card.tools.items())
     if card.license_note:
         facts["licence"] = card.license_note
+    return facts | _training_facts(card.details)
+
+
+def _training_facts(details: Mapping[str, Any]) -> Facts:
+    """How the weights were trained and what they reached, where the card says it.
+
+    Nothing in `details` was checked when the card was read: what is of another type is passed over.
+    """
+    facts = {}
+    recipe, result = details.get("recipe"), details.get("result")
+    if isinstance(recipe, dict):
+        facts["trained"] = f"on {details.get('dataset')}, {recipe.get('epochs')} epochs"
+    if isinstance(result, dict) and isinstance(miou := result.get("val_miou"), float):
+        facts["reached"] = f"{miou:.2%} mIoU on val after epoch {result.get('epoch')}"
+    if isinstance(note := details.get("note"), str):
+        facts["note"] = note
     return facts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,15 @@ def test_a_converted_checkpoint_gives_the_golden_outputs(
     assert golden.error(model, CASE, golden.logits(name)[CASE]) <= TOLERANCE
     published.unlink()
     output.unlink()  # up to half a gigabyte
+
+
+def test_a_note_joins_what_the_card_says(
+    mobile: nn.Module, mobile_card: Card, output: Path, tmp_path: Path
+) -> None:
+    given = tmp_path / "given.safetensors"
+    save_checkpoint(given, mobile, replace(mobile_card, details={"dataset": "camvid"}))
+    convert(given, output, ConvertOptions(note="the second of two runs"))
+    assert read_card(output).details == {"dataset": "camvid", "note": "the second of two runs"}
 
 
 def test_half_the_bytes_keep_the_outputs_nearly(

@@ -23,7 +23,9 @@ from refinenet.training import batches
 from refinenet.training.loss import class_weights
 from refinenet.training.recipe import Recipe, learning_rate_factor
 from refinenet.training.state import make_optimizer
+from runtime.card import read_card
 from runtime.errors import CheckpointError, DeviceError, InputError
+from runtime.files import sha256_of
 
 RECIPE = Recipe(epochs=2, batch=2, seed=1, augmentation=Augmentation(crop=64))
 FROZEN = replace(RECIPE, epochs=1, backbone_lr=0, decoder_lr=0)
@@ -313,6 +315,7 @@ def test_the_loss_goes_down_on_the_same_few_images(
     idle = replace(mine, output=tmp_path / "idle")
     frozen = losses(idle, epochs=2, backbone_lr=0, decoder_lr=0)
     assert frozen[1] == pytest.approx(frozen[0], rel=0.1)
+    assert read_card(idle.output / "best.safetensors").parents == {"backbone": sha256_of(imagenet)}
     stem = read_weights(idle.output / "best.safetensors")["backbone.stem.0.weight"]
     assert torch.equal(stem, read_weights(imagenet)["features.0.0.weight"])
 
@@ -320,8 +323,11 @@ def test_the_loss_goes_down_on_the_same_few_images(
 def test_fine_tuning_starts_from_the_given_weights(
     options: TrainOptions, best: Path, tmp_path: Path
 ) -> None:
-    tuned = train(replace(options, output=tmp_path, weights=best, recipe=FROZEN))
+    tuned = train(replace(options, output=tmp_path, weights=best, recipe=FROZEN, note="a trial"))
     assert equal(dict(read_weights(tuned)), dict(read_weights(best)))
+    card = read_card(tuned)
+    assert card.parents == {"weights": sha256_of(best)}
+    assert card.details["note"] == "a trial"
 
 
 def test_fine_tuning_for_other_classes_asks_for_a_new_classifier(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,25 @@ def test_inspect_shows_the_card(model: Path, capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     for words in ("toy, fp32", "blue, green, red", "not compared", "can run it: ONNX Runtime"):
         assert words in shown
+
+
+def test_inspect_shows_what_the_weights_reached_and_no_terminal_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    details = {
+        "dataset": "camvid",
+        "recipe": {"epochs": 12},
+        "result": {"epoch": 10, "val_miou": 0.6835},
+        "note": "two\nlines\x1b[2J",
+    }
+    path = write_model(tmp_path / "told.onnx", card=replace(CARD, details=details))
+    assert run("inspect", path) == 0
+    shown = capsys.readouterr().out
+    for words in ("on camvid, 12 epochs", "68.35% mIoU on val after epoch 10", "two lines [2J"):
+        assert words in shown
+    assert "\x1b" not in shown
+    untold = replace(CARD, details={"recipe": 12, "result": {"val_miou": "much"}, "note": []})
+    assert run("inspect", write_model(tmp_path / "untold.onnx", card=untold)) == 0
 
 
 def test_inspect_compares_the_hash(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
