@@ -13,6 +13,7 @@ import onnxruntime
 from tqdm import tqdm
 
 from export.int8.histograms import Histogram, Method
+from export.onnx_file import outline
 from export.to_onnx import INPUT
 from refinenet.activation_ranges import Ranges
 from runtime.card import Card, read_card
@@ -38,10 +39,10 @@ def collect_ranges(
         raise InputError("no images to calibrate on; give a folder that holds some")
     fp32_path = existing_file(fp32_path)
     card = read_card(fp32_path)
-    model = onnx.load(fp32_path)
+    model = outline(fp32_path)
     inputs = convolution_inputs(model)
     names = sorted(set(inputs.values()))
-    session = session_with_outputs(model, names)
+    session = session_with_outputs(model, names, fp32_path.parent)
     histograms = {name: Histogram() for name in names}
     for path in tqdm(images, desc="calibration", unit="image", disable=quiet or None):
         outputs = session.run(names, {INPUT: frame_batch(path, card)})
@@ -79,9 +80,11 @@ def batch_of(frame: Frame, card: Card) -> Frame:
 
 
 def session_with_outputs(
-    model: onnx.ModelProto, tensors: Iterable[str]
+    model: onnx.ModelProto, tensors: Iterable[str], folder: Path | None = None
 ) -> onnxruntime.InferenceSession:
     """The graph on the CPU, with these tensors as its outputs.
+
+    folder: of the file that holds the weights, if the model is an outline.
 
     Q/DQ pairs are computed as they stand: the CPU's integer kernels round in another way than
     TensorRT's.
@@ -95,6 +98,12 @@ def session_with_outputs(
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     # Threads that spin while they wait take the cores from whatever else runs here.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # It would set memory for a whole run aside, beside what the first run has taken.
+    options.enable_mem_pattern = False
+    if folder is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(folder)
+        )
     return onnxruntime.InferenceSession(
         probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -6,7 +6,7 @@ FP16, or lies so low that FP16 rounds most of it away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,10 +18,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tqdm import tqdm
 
 from export.calibration import frame_batch, session_with_outputs
+from export.onnx_file import outline, typed, values_of
 from export.to_onnx import INPUT
 from refinenet.activation_ranges import ConvolutionPeaks, Ranges
-from runtime.card import Card
+from runtime.card import Card, read_card
 from runtime.errors import InputError
+from runtime.files import existing_file
 
 FP16_MAX = 65504.0
 HEADROOM = 2.0  # for images that reach higher than the measured ones
@@ -44,24 +46,22 @@ class Peaks:
 NOT_MEASURED = Peaks(MappingProxyType({}), MappingProxyType({}), 0)
 
 
-def measure_peaks(
-    model: onnx.ModelProto, card: Card, images: Sequence[Path], quiet: bool = False
-) -> Peaks:
+def measure_peaks(fp32_path: Path, images: Sequence[Path], quiet: bool = False) -> Peaks:
     """Run an FP32 graph over at most MAX_IMAGES of the images, evenly spread.
 
     Every tensor is reduced to one number inside the graph, so that no activation is kept.
     """
-    chosen = images[:: -(-len(images) // MAX_IMAGES)]
+    fp32_path = existing_file(fp32_path)
+    model, folder = outline(fp32_path), fp32_path.parent
+    passes = _Passes(folder, read_card(fp32_path), images[:: -(-len(images) // MAX_IMAGES)], quiet)
     tensors = _float_tensors(model)
-    peaks = _largest(_with_peaks(model, tensors), tensors, card, chosen, "fp16 range", quiet)
+    peaks = passes.largest(_with_peaks(model, tensors), tensors, "fp16 range")
     # A second pass for the few nodes whose weights could add up to too much.
-    large = [node for node in model.graph.node if _could_overflow(model, node, peaks)]
+    large = [node for node in model.graph.node if _could_overflow(model, node, peaks, folder)]
     names = [f"{node.output[0]}_magnitudes" for node in large]
-    sums = (
-        _largest(_with_sums(model, large), names, card, chosen, "fp16 sums", quiet) if large else {}
-    )
+    sums = passes.largest(_with_sums(model, large), names, "fp16 sums") if large else {}
     by_output = {name.removesuffix("_magnitudes"): peak for name, peak in sums.items()}
-    return Peaks(peaks, by_output, len(chosen))
+    return Peaks(peaks, by_output, len(passes.images))
 
 
 def kept_in_fp32(model: onnx.ModelProto, peaks: Peaks) -> dict[str, str]:
@@ -135,40 +135,46 @@ def _peak_of_constant(tensor: onnx.TensorProto) -> float:
 
 def _float_tensors(model: onnx.ModelProto) -> list[str]:
     """What nodes compute in float32, constants aside."""
-    typed = onnx.shape_inference.infer_shapes(model).graph
+    graph = typed(model)
     computed = {name for node in model.graph.node for name in node.output}
     return [
         value.name
-        for value in (*typed.value_info, *typed.output)
+        for value in (*graph.value_info, *graph.output)
         if value.name in computed and value.type.tensor_type.elem_type == TensorProto.FLOAT
     ]
 
 
-def _largest(
-    probe: onnx.ModelProto,
-    names: Sequence[str],
-    card: Card,
-    images: Sequence[Path],
-    title: str,
-    quiet: bool,
-) -> dict[str, float]:
-    """The largest of each tensor's peaks over the images, by the tensor's name."""
-    outputs = [f"{name}_peak" for name in names]
-    session = session_with_outputs(probe, outputs)
-    largest: NDArray[np.float32] = np.zeros(len(names), np.float32)
-    for path in tqdm(images, desc=title, unit="image", disable=quiet or None):
-        peaks = session.run(outputs, {INPUT: frame_batch(path, card)})
-        largest = np.maximum(largest, np.array(peaks))
-    for name, peak in zip(names, largest, strict=True):
-        if not np.isfinite(peak):
-            raise InputError(f"the activation {name} is not finite, in FP32 already; train anew")
-    return dict(zip(names, map(float, largest), strict=True))
+@dataclass(frozen=True)
+class _Passes:
+    """Over the images, through graphs whose weights lie in a file in the folder."""
+
+    folder: Path
+    card: Card
+    images: Sequence[Path]
+    quiet: bool
+
+    def largest(self, probe: onnx.ModelProto, names: Sequence[str], title: str) -> dict[str, float]:
+        """The largest of each tensor's peaks over the images, by the tensor's name."""
+        outputs = [f"{name}_peak" for name in names]
+        session = session_with_outputs(probe, outputs, self.folder)
+        largest: NDArray[np.float32] = np.zeros(len(names), np.float32)
+        for path in tqdm(self.images, desc=title, unit="image", disable=self.quiet or None):
+            peaks = session.run(outputs, {INPUT: frame_batch(path, self.card)})
+            largest = np.maximum(largest, np.array(peaks))
+        for name, peak in zip(names, largest, strict=True):
+            if not np.isfinite(peak):
+                raise InputError(
+                    f"the activation {name} is not finite, in FP32 already; train anew"
+                )
+        return dict(zip(names, map(float, largest), strict=True))
 
 
-def _with_peaks(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+def _with_peaks(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    for name in names:
+    # ONNX Runtime computes what comes last first, with all that it needs: in this order each tensor
+    # is reduced as soon as it is there, in the other one all are kept until the end.
+    for name in reversed(names):
         probe.graph.node.extend(_peak_nodes(name))
     return probe
 
@@ -187,11 +193,11 @@ def _peak_nodes(name: str) -> list[onnx.NodeProto]:
     ]
 
 
-def _with_sums(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> onnx.ModelProto:
+def _with_sums(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
     """Beside each node its twin on magnitudes: |x| with |w|, which no partial sum exceeds."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    for node in nodes:
+    for node in reversed(nodes):  # see _with_peaks
         twin = onnx.NodeProto()
         twin.CopyFrom(node)
         twin.name, twin.output[0] = "", f"{node.output[0]}_magnitudes"
@@ -204,7 +210,7 @@ def _with_sums(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> onnx.
 
 
 def _could_overflow(
-    model: onnx.ModelProto, node: onnx.NodeProto, peaks: Mapping[str, float]
+    model: onnx.ModelProto, node: onnx.NodeProto, peaks: Mapping[str, float], folder: Path
 ) -> bool:
     """Whether the weights could add inputs of this size up to more than FP16 holds."""
     if node.op_type not in SUMMING or node.output[0] not in peaks:
@@ -212,5 +218,5 @@ def _could_overflow(
     weight = next((t for t in model.graph.initializer if t.name == node.input[1]), None)
     if node.op_type != "Conv" or weight is None:
         return True
-    norms = np.abs(numpy_helper.to_array(weight)).reshape(weight.dims[0], -1).sum(1)
+    norms = np.abs(values_of(weight, folder)).reshape(weight.dims[0], -1).sum(1)
     return float(norms.max()) * peaks.get(node.input[0], np.inf) > FP16_MAX

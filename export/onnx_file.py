@@ -1,34 +1,90 @@
-"""An ONNX file written weight by weight: the model is in memory once and not three times."""
+"""ONNX files without the copies: written weight by weight, and read without their weights."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from runtime.files import written_whole
+from runtime.protobuf import Field, fields
 
 # Protobuf's own limit is 2 GiB; the rest of the message needs some of it.
 EXTERNAL_ABOVE_BYTES = 2**31 - 2**24
 ALIGNMENT_BYTES = 4096  # so that a reader can map each weight into memory
 SMALL_BYTES = 1024  # constants such as sizes and scales stay in the graph, where readers look
-GRAPH_TAG, INITIALIZER_TAG = 7 << 3 | 2, 5 << 3 | 2  # fields of onnx.proto, length-delimited
+GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9  # fields of onnx.proto
+GRAPH_TAG, INITIALIZER_TAG = GRAPH << 3 | 2, INITIALIZER << 3 | 2  # length-delimited
+
+
+def outline(path: Path) -> onnx.ModelProto:
+    """The model in a file, with its large weights left there: as external data, each at its place
+    in the file itself. What is to read them needs the folder of the file."""
+    model = onnx.ModelProto()
+    with path.open("rb") as file:
+        for part in fields(file, 0, path.stat().st_size):
+            if part.number != GRAPH:
+                model.MergeFromString(_between(file, part.tag, part.end))
+                continue
+            for entry in fields(file, part.start, part.end):
+                if entry.number == INITIALIZER:
+                    model.graph.initializer.append(_left_in_place(file, entry, path.name))
+                else:
+                    model.graph.MergeFromString(_between(file, entry.tag, entry.end))
+    return model
+
+
+def _left_in_place(file: BinaryIO, entry: Field, location: str) -> onnx.TensorProto:
+    for data in fields(file, entry.start, entry.end):
+        if data.number == RAW_DATA and data.end - data.start > SMALL_BYTES:
+            weight = onnx.TensorProto.FromString(
+                _between(file, entry.start, data.tag) + _between(file, data.end, entry.end)
+            )
+            _point_to(weight, location, data.start, data.end - data.start)
+            return weight
+    return onnx.TensorProto.FromString(entry.bytes(file))
+
+
+def _between(file: BinaryIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
+
+
+def values_of(weight: onnx.TensorProto, folder: Path) -> NDArray[Any]:
+    """The values of a weight, also of an outline, whose file lies in the folder."""
+    copy = onnx.TensorProto()  # onnx would keep what it reads in the outline
+    copy.CopyFrom(weight)
+    values: NDArray[Any] = numpy_helper.to_array(copy, str(folder))
+    return values
+
+
+def typed(model: onnx.ModelProto) -> onnx.GraphProto:
+    """The graph with the types and shapes of all tensors, and without its large weights, which
+    shape inference would copy three times."""
+    bare = _without_graph(model)
+    bare.graph.CopyFrom(_without_weights(model.graph))
+    for weight in model.graph.initializer:
+        if weight.ByteSize() > SMALL_BYTES:
+            bare.graph.initializer.add(
+                name=weight.name,
+                dims=weight.dims,
+                data_type=weight.data_type,
+                data_location=onnx.TensorProto.EXTERNAL,
+            )
+        else:
+            bare.graph.initializer.append(weight)
+    return onnx.shape_inference.infer_shapes(bare).graph
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> None:
     """What model.SerializeToString() gives, field by field."""
     weights = model.graph.initializer
-    frame = onnx.ModelProto()
-    for entry, value in model.ListFields():
-        if entry.name != "graph":
-            _copy_field(frame, entry.name, value)
-    graph = onnx.GraphProto()
-    for entry, value in model.graph.ListFields():
-        if entry.name != "initializer":
-            _copy_field(graph, entry.name, value)
-    rest = graph.SerializeToString()
+    frame = _without_graph(model)
+    rest = _without_weights(model.graph).SerializeToString()
     sizes = [weight.ByteSize() for weight in weights]
     length = len(rest) + sum(1 + len(_varint(size)) + size for size in sizes)
     with path.open("wb") as file:
@@ -60,11 +116,30 @@ def _move(weight: onnx.TensorProto, file: BinaryIO, digest: hashlib._Hash, locat
         file.write(part)
         digest.update(part)
     length = len(weight.raw_data)
-    place = {"location": location, "offset": file.tell() - length, "length": length}
     weight.ClearField("raw_data")
+    _point_to(weight, location, file.tell() - length, length)
+
+
+def _point_to(weight: onnx.TensorProto, location: str, offset: int, length: int) -> None:
     weight.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in place.items():
+    for key, value in {"location": location, "offset": offset, "length": length}.items():
         weight.external_data.add(key=key, value=str(value))
+
+
+def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+    frame = onnx.ModelProto()
+    for entry, value in model.ListFields():
+        if entry.name != "graph":
+            _copy_field(frame, entry.name, value)
+    return frame
+
+
+def _without_weights(graph: onnx.GraphProto) -> onnx.GraphProto:
+    rest = onnx.GraphProto()
+    for entry, value in graph.ListFields():
+        if entry.name != "initializer":
+            _copy_field(rest, entry.name, value)
+    return rest
 
 
 def _copy_field(message: object, name: str, value: object) -> None:

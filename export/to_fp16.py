@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from export.fp16_range import NOT_MEASURED, Peaks, kept_in_fp32
+from export.onnx_file import typed
 from export.to_onnx import save
 from runtime.card import read_card
 from runtime.files import existing_file, sha256_of
@@ -53,7 +54,9 @@ def fp16_details(model: onnx.ModelProto, kept: Mapping[str, str], peaks: Peaks) 
 
 
 def half(model: onnx.ModelProto, kept: Container[str] = ()) -> onnx.ModelProto:
-    """The graph with every float32 tensor in FP16, Resize's scales aside (they must stay float32).
+    """Turn every float32 tensor to FP16, Resize's scales aside (they must stay float32).
+
+    In place, since the weights are large; returns the model.
 
     kept: the nodes that stay FP32, by the name of their first output. Between two of them nothing
     passes through FP16.
@@ -64,48 +67,50 @@ def half(model: onnx.ModelProto, kept: Container[str] = ()) -> onnx.ModelProto:
     # The converter's own node_block_list puts every blocked node between two Casts, so that what
     # overflows becomes infinite on the way to the next blocked node, and clips weights that both
     # kinds share. It converts FLOAT alone, hence this detour: what is kept waits as DOUBLE.
-    converted: onnx.ModelProto = convert_float_to_float16(
-        _kept_as_double(model, kept), op_block_list=[]
-    )
-    return _double_to_float(converted)
+    _keep_as_double(model, kept)
+    graph = typed(model)
+    model.graph.value_info.extend(graph.value_info)
+    del model.graph.output[:]
+    model.graph.output.extend(graph.output)
+    convert_float_to_float16(model, disable_shape_infer=True, op_block_list=[])
+    _double_to_float(model.graph)
+    return model
 
 
-def _kept_as_double(model: onnx.ModelProto, kept: Container[str]) -> onnx.ModelProto:
-    """A copy in which the kept nodes compute in DOUBLE, with Casts to and from the others."""
+def _keep_as_double(model: onnx.ModelProto, kept: Container[str]) -> None:
+    """Let the kept nodes compute in DOUBLE, with Casts to and from the others."""
     wide = _Widening(model)
     nodes: list[onnx.NodeProto] = []
-    for node in wide.model.graph.node:
+    for node in model.graph.node:
         if node.output[0] in kept:
             nodes += wide.widened(node)
         else:
             nodes += wide.narrowed(node)
-    del wide.model.graph.node[:]
-    wide.model.graph.node.extend(nodes)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     wide.drop_replaced_constants()
-    for output in wide.model.graph.output:
+    for output in model.graph.output:
         if output.name in wide.doubles:
             output.type.tensor_type.elem_type = TensorProto.DOUBLE
-    return wide.model
 
 
 class _Widening:
-    """Turns nodes of a copied graph to DOUBLE one by one, in the graph's order.
+    """Turns nodes of a graph to DOUBLE one by one, in the graph's order.
 
     doubles: the tensors that are DOUBLE so far.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = onnx.ModelProto()
-        self.model.CopyFrom(model)
-        _constants_to_initializers(self.model.graph)
-        typed = onnx.shape_inference.infer_shapes(self.model).graph
-        self.constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self.graph = model.graph
+        _constants_to_initializers(self.graph)
+        graph = typed(model)
+        self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
         self.floats = {
             value.name
-            for value in (*typed.input, *typed.value_info, *typed.output)
+            for value in (*graph.input, *graph.value_info, *graph.output)
             if value.type.tensor_type.elem_type == TensorProto.FLOAT
         } | {name for name, t in self.constants.items() if t.data_type == TensorProto.FLOAT}
-        del self.model.graph.value_info[:]
+        del self.graph.value_info[:]
         self.doubles: set[str] = set()
 
     def widened(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
@@ -122,7 +127,7 @@ class _Widening:
             self.doubles.add(wide)
             if name in self.constants:
                 values = numpy_helper.to_array(self.constants[name]).astype(float)
-                self.model.graph.initializer.append(numpy_helper.from_array(values, wide))
+                self.graph.initializer.append(numpy_helper.from_array(values, wide))
             else:
                 casts.append(helper.make_node("Cast", [name], [wide], to=TensorProto.DOUBLE))
         for attribute in node.attribute:
@@ -148,11 +153,10 @@ class _Widening:
 
     def drop_replaced_constants(self) -> None:
         """Remove the constants that nothing reads since all their readers became DOUBLE."""
-        graph = self.model.graph
-        read = {name for node in graph.node for name in node.input}
-        for tensor in list(graph.initializer):
+        read = {name for node in self.graph.node for name in node.input}
+        for tensor in list(self.graph.initializer):
             if f"{tensor.name}_fp32" in self.doubles and tensor.name not in read:
-                graph.initializer.remove(tensor)
+                self.graph.initializer.remove(tensor)
 
 
 def _constants_to_initializers(graph: onnx.GraphProto) -> None:
@@ -169,8 +173,7 @@ def _constants_to_initializers(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
 
 
-def _double_to_float(model: onnx.ModelProto) -> onnx.ModelProto:
-    graph = model.graph
+def _double_to_float(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.DOUBLE:
             values = numpy_helper.to_array(tensor).astype("float32")
@@ -182,4 +185,3 @@ def _double_to_float(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in (*graph.value_info, *graph.output):
         if value.type.tensor_type.elem_type == TensorProto.DOUBLE:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-    return model

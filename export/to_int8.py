@@ -80,17 +80,17 @@ def int8_graph(
     ranges: Ranges,
     kept_in_fp32: Collection[str] = (),
 ) -> onnx.ModelProto:
-    """A copy of an FP32 graph with Q/DQ pairs on all convolutions but some, the rest FP16.
+    """Put Q/DQ pairs on all convolutions of an FP32 graph but some, and turn the rest to FP16.
+
+    In place, since the weights are large; returns the model.
 
     left_in_fp16: convolutions, by the name of their weights. kept_in_fp32: nodes, by the name of
     their first output.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    layers = [layer for layer in convolutions(copy) if layer.input[1] not in left_in_fp16]
+    layers = [layer for layer in convolutions(model) if layer.input[1] not in left_in_fp16]
     check_ranges(layers, ranges)
-    quantize(copy, layers, ranges)
-    return half(copy, kept_in_fp32)
+    quantize(model, layers, ranges)
+    return half(model, kept_in_fp32)
 
 
 def reasons_for_fp32(model: onnx.ModelProto, kept: Mapping[str, str]) -> dict[str, str]:

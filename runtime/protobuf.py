@@ -15,10 +15,14 @@ VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types
 
 @dataclass(frozen=True)
 class Field:
-    """One field: its number, and its value as a number, or as the bytes at `start` to `end`."""
+    """One field: its number, and its value as a number, or as the bytes at `start` to `end`.
+
+    tag: where the field begins, with its tag.
+    """
 
     number: int
     value: int
+    tag: int
     start: int
     end: int
 
@@ -54,7 +58,7 @@ def fields(file: BinaryIO, start: int, end: int) -> Iterator[Field]:
         if after > end:
             raise EOFError
         begin = after - length if wire_type == LENGTH_DELIMITED else after
-        yield Field(number, value, begin, after)
+        yield Field(number, value, position, begin, after)
         position = after
 
 

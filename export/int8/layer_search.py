@@ -76,7 +76,7 @@ def select_layers(
     found = search(trial, offered, budget_points)
     unfit = {name: reason for name, reason in trial.by_rule.items() if name not in found.offered}
     left = {**unfit, **found.left, **in_fp32}
-    int8 = int8_graph(model, left, ranges, kept)
+    int8 = int8_graph(onnx.load(fp32_path), left, ranges, kept)
     record = {
         "budget_points": budget_points,
         "dataset": options.dataset,

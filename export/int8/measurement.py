@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import onnx
-
 from export.calibration import collect_ranges
 from export.fp16_range import (
     NOT_MEASURED,
@@ -19,9 +17,9 @@ from export.fp16_range import (
     peaks_from_ranges,
 )
 from export.int8.histograms import Method
+from export.onnx_file import outline
 from refinenet.activation_ranges import Ranges, load_ranges, shipped_ranges
 from refinenet.checkpoints import load_checkpoint
-from runtime.card import read_card
 from runtime.errors import InputError
 from runtime.frames import images_of
 
@@ -37,17 +35,16 @@ class Measurement:
 
     def peaks(self, fp32: Path) -> Peaks:
         """What FP16 must hold."""
-        model = onnx.load(fp32)
         if self.images:
-            return measure_peaks(model, read_card(fp32), self.images, self.quiet)
-        return peaks_from_ranges(model, self.saved) if self.saved else NOT_MEASURED
+            return measure_peaks(fp32, self.images, self.quiet)
+        return peaks_from_ranges(outline(fp32), self.saved) if self.saved else NOT_MEASURED
 
     def ranges(self, fp32: Path, peaks: Peaks) -> Ranges:
         """What INT8 must cover, with the peaks that belong to it."""
         if self.saved is not None:
             return self.saved
         ranges = collect_ranges(fp32, self.images, self.method, self.quiet)
-        return replace(ranges, peaks=convolution_peaks(onnx.load(fp32), peaks))
+        return replace(ranges, peaks=convolution_peaks(outline(fp32), peaks))
 
 
 def plan_measurement(

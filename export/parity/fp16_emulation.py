@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from export.onnx_file import typed
+
 
 def rounded_to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that computes in FP32 and rounds every tensor that was FP16 to FP16.
@@ -17,10 +19,10 @@ def rounded_to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     A value beyond 65504 becomes infinite, as it does on a GPU. A graph without FP16 comes back as
     it is.
     """
-    typed = onnx.shape_inference.infer_shapes(model)
+    graph = typed(model)
     halves = {
         value.name
-        for value in (*typed.graph.value_info, *typed.graph.output)
+        for value in (*graph.value_info, *graph.output)
         if value.type.tensor_type.elem_type == TensorProto.FLOAT16
     }
     copy = onnx.ModelProto()

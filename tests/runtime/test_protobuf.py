@@ -26,6 +26,8 @@ def test_every_kind_of_field_is_stepped_over() -> None:
     assert [field.number for field in walked(content)] == [1, 2, 3, 4]
     assert walked(content)[0].value == 300
     assert walked(content)[2].text(io.BytesIO(content)) == "hi"
+    parts = [content[field.tag : field.end] for field in walked(content)]
+    assert parts == [number, fixed64, text, fixed32]
 
 
 def test_the_file_may_be_read_between_two_fields() -> None:
