@@ -14,4 +14,4 @@ fi
 refinenet export lw-mobilenetv2-camvid --output "$folder" --size 360x480
 refinenet build "$folder"/*.onnx
 refinenet benchmark "$folder" --weights lw-mobilenetv2-camvid "${images[@]}" \
-  --seconds 1 --rounds 10 --limit-seconds 120 --roofline --pictures --json "$record"
+  --against torch,torch-compile,aotinductor --seconds 1 --rounds 10 --limit-seconds 150 --roofline --pictures --json "$record"

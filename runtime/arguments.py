@@ -117,10 +117,14 @@ def prepare_process() -> None:
 
 
 def one_line(message: str) -> str:
-    """The message as a terminal can show it: names and values out of a file may hold anything."""
-    text = "".join(char if char.isprintable() else " " for char in message)
-    text = " ".join(text.split())
+    """The message as a terminal can show it, and not endless."""
+    text = printable(message)
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} …"
+
+
+def printable(text: str) -> str:
+    """The text on one line, without terminal commands: names out of a file may hold anything."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _drop(stream: TextIO) -> None:

@@ -86,10 +86,10 @@ def _training_facts(details: Mapping[str, Any]) -> Facts:
     """
     facts = {}
     recipe, result = details.get("recipe"), details.get("result")
-    if isinstance(recipe, dict):
-        facts["trained"] = f"on {details.get('dataset')}, {recipe.get('epochs')} epochs"
+    if isinstance(recipe, dict) and "epochs" in recipe and "dataset" in details:
+        facts["trained"] = f"on {details['dataset']}, {recipe['epochs']} epochs"
     if isinstance(result, dict) and isinstance(miou := result.get("val_miou"), float):
-        facts["reached"] = f"{miou:.2%} mIoU on val after epoch {result.get('epoch')}"
+        facts["weights reached"] = f"{miou:.2%} mIoU on val after epoch {result.get('epoch')}"
     if isinstance(note := details.get("note"), str):
         facts["note"] = note
     return facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from runtime.arguments import DONE, Parser, one_line
+from runtime.arguments import DONE, Parser, printable
 
 
 def inspect(arguments: Sequence[str]) -> int:
@@ -29,4 +29,4 @@ def inspect(arguments: Sequence[str]) -> int:
 def _print_facts(facts: Mapping[str, str]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"  {name:<{width}}  {one_line(value)}")  # cards come from strangers
+        print(f"  {name:<{width}}  {printable(value)}")  # cards come from strangers

@@ -83,7 +83,7 @@ def create_session(path: Path, provider: str, threads: int | None) -> Any:
         if "Please install" in str(error):
             raise _not_started(provider) from error
         raise InputError(
-            f"ONNX Runtime cannot load {path}: {one_line(error)}. Export or copy it again"
+            f"ONNX Runtime cannot load {path}: {without_prefix(error)}. Export or copy it again"
         ) from error
     finally:
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
@@ -118,6 +118,6 @@ def _obstacle(provider: str) -> str:
     return "its libraries are here, but it finds no GPU that it can use; see refinenet doctor"
 
 
-def one_line(error: Exception) -> str:
+def without_prefix(error: Exception) -> str:
     """ONNX Runtime's message without its prefix: [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : …"""
     return " ".join(str(error).rpartition(" : ")[2].split()).rstrip(".")

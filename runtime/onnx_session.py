@@ -21,8 +21,8 @@ from runtime.onnx_providers import (
     GPU_INDEX,
     TITLES,
     create_session,
-    one_line,
     onnxruntime_version,
+    without_prefix,
 )
 
 ANY_NUMBER = 2**31 - 1
@@ -151,7 +151,7 @@ class OnnxSession:
         try:
             yield
         except Exception as error:  # ONNX Runtime's errors have no base of their own
-            raise DeviceError(f"{self._path.name} failed: {one_line(error)}") from error
+            raise DeviceError(f"{self._path.name} failed: {without_prefix(error)}") from error
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         expected = zip(shape, self.input_shape, strict=True)

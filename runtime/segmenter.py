@@ -26,6 +26,7 @@ from runtime.resize import fit, restore
 from runtime.session import Session, fitting_card, open_session
 
 GpuFrame = Any  # an object with __dlpack__ or __cuda_array_interface__
+SizedBatch = tuple[Frame | GpuFrames, tuple[int, int]]  # a batch of one, and the mask's size
 Item = TypeVar("Item")
 
 # Frames under way in stream(): in an engine one is copied in, one computed, one copied out; in
@@ -206,23 +207,29 @@ class Segmenter:
         the frames before it.
         """
         self._require_open()
+        given = map(self._taken, frames)
         if self._engine is not None:
             start = partial(self._start, self._engine)
-            return MaskStream(frames, start, ENGINE_DEPTH, latest=latest)
+            return MaskStream(given, start, ENGINE_DEPTH, latest=latest)
         worker = ThreadPoolExecutor(1, thread_name_prefix="segmenter")
 
-        def queue(frame: Frame | GpuFrame) -> Callable[[], Mask]:
-            if _on_gpu(frame):
-                # Here and not in the worker: PyTorch and CuPy name the stream of the asking thread.
-                return worker.submit(self._segment, *self._batch_of_one(frame)).result
-            return worker.submit(self, frame).result
+        def queue(taken: Frame | SizedBatch) -> Callable[[], Mask]:
+            return worker.submit(lambda: self._segment(*self._sized_batch(taken))).result
 
-        return MaskStream(frames, queue, THREAD_DEPTH, latest=latest, ended=worker.shutdown)
+        return MaskStream(given, queue, THREAD_DEPTH, latest=latest, ended=worker.shutdown)
 
-    def _start(self, engine: Engine, frame: Frame | GpuFrame) -> Callable[[], Mask]:
+    def _taken(self, frame: Frame | GpuFrame) -> Frame | SizedBatch:
+        """In the thread that reads the frames, which PyTorch and CuPy take to be the one whose
+        stream a frame on the GPU waits for; one on the host is prepared later."""
+        return self._batch_of_one(frame) if _on_gpu(frame) else frame
+
+    def _sized_batch(self, taken: Frame | SizedBatch) -> SizedBatch:
+        return taken if isinstance(taken, tuple) else self._batch_of_one(taken)
+
+    def _start(self, engine: Engine, taken: Frame | SizedBatch) -> Callable[[], Mask]:
         """Put one frame on the GPU; what comes back waits for its mask."""
         self._require_open()
-        batch, size = self._batch_of_one(frame)
+        batch, size = self._sized_batch(taken)
         job = engine.submit(batch)
         return lambda: restore(job.result()[0], size, self.card)
 

@@ -111,6 +111,8 @@ class VideoSource:
         seconds = 0.0
         while not self._stopped.is_set():
             frame, stalled = self._awaited()
+            if stalled and self.frame_count is not None and index >= self.frame_count:
+                break  # all of it came, and the server keeps the connection open
             if frame is None and stalled:
                 # A server that holds the file's rest back: each further read takes as long.
                 silences += 1

@@ -118,14 +118,17 @@ class Batches:
                     process.join(LONGEST_DEATH_S / len(self._processes))
                 raise
         except InputError as error:
+            if not str(error).startswith("Caught "):
+                raise
             # The loader puts the worker's traceback before the message.
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
         except (RuntimeError, OSError, EOFError) as error:
             alive = all(process.is_alive() for process in self._processes)
             if alive and not str(error).startswith("DataLoader worker"):
                 raise
+            reason = str(error).split(".")[0] or type(error).__name__
             raise InputError(
-                f"a loader process died ({str(error).split('.')[0]}), probably for want of memory; "
+                f"a loader process died ({reason}), probably for want of memory; "
                 f"use fewer than --workers {self.workers}, or --workers 0 to load without them, "
                 "and go on with --resume"
             ) from error

@@ -56,12 +56,19 @@ class RunFolder:
             )
         saved = load_plain(self.state_file)
         self._check_same_training(saved)
+        # What the first start said: a resumed run need not be told again where it came from.
+        if origin := saved.get("origin"):
+            details = {**self.card.details, **origin["details"]}
+            self.card = replace(self.card, parents=origin["parents"], details=details)
         return dict(saved)
 
     def save(self, state: TrainingState) -> None:
         """Write the state, then what follows from it."""
+        details = {key: value for key, value in self.card.details.items() if key == "note"}
+        origin = {"parents": dict(self.card.parents), "details": details}
+        saved = {"identity": dict(self.identity), "origin": origin, **state.to_dict()}
         with written_whole(self.state_file) as temporary:
-            torch.save({"identity": dict(self.identity), **state.to_dict()}, temporary)
+            torch.save(saved, temporary)
         self.write_results(state)
 
     def write_results(self, state: TrainingState) -> None:

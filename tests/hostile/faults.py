@@ -234,13 +234,15 @@ def one_timing_cache(folder: Path, kill_s: float | None = None) -> Fault:
         while processes[0].poll() is None and not list(folder.glob("*.timing")):
             time.sleep(0.005)
         time.sleep(kill_s)
+    killed = kill_s is not None and processes[0].poll() is None
+    if killed:
         processes[0].kill()
-    expected = {"kernel of the next", *shares[1], *(shares[0] if kill_s is None else ())}
-    injected = TIMING if kill_s is None else f"{TIMING}; one killed after {kill_s:.2f} s"
+    expected = {"kernel of the next", *shares[1], *(() if killed else shares[0])}
+    injected = f"{TIMING}; one killed after {kill_s:.2f} s" if killed else TIMING
     ends = [_end_of(process) for process in processes]
     ends.append(_end_of(_builds(folder, ["kernel of the next"])))
     right = 0, ""
-    if ends[1:] != [right, right] or (kill_s is None and ends[0] != right):
+    if ends[1:] != [right, right] or (not killed and ends[0] != right):
         return Fault("build", injected, f"ended with {ends}")
     return Fault("build", injected, fault_of_times(folder, expected))
 

@@ -14,7 +14,7 @@ from runtime.card import read_card
 
 SIDE = 192  # of the photos, pixels: a crop is the whole photo, and scores at stride 4 suffice
 # The number of steps limits the result: of what docs/training.md lists nothing learned more in the
-# same time. bf16 makes a step a seventh cheaper, on a CPU that has it.
+# same time.
 RECIPE = Recipe(
     epochs=14,
     batch=1,

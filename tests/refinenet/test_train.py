@@ -110,6 +110,14 @@ def test_an_interrupted_run_resumes_bit_for_bit(
     assert (tmp_path / best.name).read_bytes() == best.read_bytes()
 
 
+def test_a_resumed_run_keeps_where_it_came_from(
+    options: TrainOptions, best: Path, tmp_path: Path
+) -> None:
+    mine = replace(options, output=tmp_path, weights=best, recipe=FROZEN, note="a trial")
+    card = read_card(train(mine))
+    assert read_card(train(replace(mine, resume=True, weights=None, note=None))) == card
+
+
 def test_a_run_interrupted_in_its_first_epoch_starts_again(
     options: TrainOptions, best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

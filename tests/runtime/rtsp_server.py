@@ -96,7 +96,9 @@ class RtspServer:
         self._server = Server(("127.0.0.1", port), Camera)
         self.port = self._server.server_address[1]
         self.address = f"rtsp://127.0.0.1:{self.port}/live"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
         self._thread.start()
 
     def __enter__(self) -> RtspServer:

@@ -207,6 +207,25 @@ def test_a_stream_waits_in_the_thread_that_gives_the_frame(
     assert array.threads == [threading.get_ident()] * 3
 
 
+def test_the_latest_frames_are_waited_for_in_the_thread_that_reads_them(
+    open_onnx: Opener, placed: Place
+) -> None:
+    session, _ = open_onnx()
+    frame = noise(HEIGHT, WIDTH, 3)
+    array = DLPackArray(frame, placed(frame))
+    readers: list[int] = []
+
+    def camera() -> Iterator[DLPackArray]:
+        for _ in range(3):
+            readers.append(threading.get_ident())
+            yield array
+
+    with Segmenter(session) as segmenter, segmenter.stream(camera(), latest=True) as masks:
+        assert list(masks)
+    assert array.threads == readers
+    assert threading.get_ident() not in readers
+
+
 def test_what_does_not_fit_comes_after_the_masks_before_it(
     open_onnx: Opener, placed: Place
 ) -> None:

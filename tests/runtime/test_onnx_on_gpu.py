@@ -162,6 +162,10 @@ def test_logits_come_back_to_the_host(to_gpu: ToGpu, camvid: list[Frame], tmp_pa
         pytest.skip("no GPU, or an onnxruntime without the CUDA provider")
     path = write_model(tmp_path / "logits.onnx", output_kind="logits")
     batch = np.stack(camvid)
-    with OnnxSession.open(path, "cuda") as session:
+    try:
+        opened = OnnxSession.open(path, "cuda")
+    except DeviceError as error:
+        pytest.skip(str(error))
+    with opened as session:
         logits = session(gpu_frames(to_gpu(batch)))
     np.testing.assert_array_equal(logits, batch.transpose(0, 3, 1, 2))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rtsp_server import RtspServer, coded_picture
+from rtsp_server import INTERVAL_S, RtspServer, coded_picture
 
 from refinenet.__main__ import main
 from runtime.errors import InputError, SourceLost
@@ -133,6 +133,19 @@ def test_a_recording_that_ends_early_or_falls_silent_is_said(
     assert len(reports) == 1
     expected = "fell silent for 3 s at frame 20" if stall_s else "can be decoded from frame 20 on"
     assert expected in reports[0]
+
+
+def test_a_recording_that_came_whole_is_whole_though_the_server_hangs_on(clip: list[Frame]) -> None:
+    reports: list[str] = []
+    length_s = len(clip) * INTERVAL_S
+    with (
+        RtspServer(clip, stall_s=30, recording_s=length_s) as recorder,
+        VideoSource(recorder.address, FAST, reports.append) as source,
+    ):
+        assert source.frame_count is not None
+        assert source.frame_count <= len(clip)
+        assert_same(list(source), clip)
+    assert reports == []
 
 
 def test_segment_of_a_camera_gives_a_video_of_its_masks(
