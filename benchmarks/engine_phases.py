@@ -33,14 +33,17 @@ def engine_phases(file: Path, frames: NDArray[np.uint8]) -> Phases:
     Raises DeviceError if CUDA or TensorRT refuses the work, or without room for a second copy.
     """
     sidecar = read_sidecar(file)
-    package = sidecar.build.get("package") if sidecar else None
-    trt = tensorrt_api.load(str(package or tensorrt_api.default_runtime()))
+    build = sidecar.build if sidecar else {}
+    package = str(build.get("package") or tensorrt_api.default_runtime())
+    compatible = build.get("version_compatible") is True
+    trt = tensorrt_api.load_for_running(package, version_compatible=compatible)
+    options = EngineOptions(cuda_graph=False, version_compatible=compatible)
     cuda = gpu.choose()
     context = cuda.Context()
     with ExitStack() as owned:
         owned.callback(context.close)
         owned.enter_context(context)
-        loaded = LoadedEngine(file, trt, cuda.current_device(), EngineOptions(cuda_graph=False))
+        loaded = LoadedEngine(file, trt, cuda.current_device(), options)
         owned.callback(loaded.close)
         steps = _steps(loaded, cuda, frames, owned)
         for _ in range(WARM_UP):

@@ -82,7 +82,10 @@ def _plan(
     cache: Any,
 ) -> tuple[memoryview, Any]:
     """The serialized engine, and the configuration, which holds the times that were measured."""
-    builder = trt.module.Builder(logger)
+    try:
+        builder = tensorrt_api.made(trt, trt.module.Builder, logger)
+    except DeviceError as error:
+        raise DeviceError(f"{error}{_without_gpu(trt, options)}") from error
     config = builder.create_builder_config()
     configure(trt, config, options)
     if options.further_profiles and not _is_dynamic(card):

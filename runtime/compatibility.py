@@ -94,7 +94,7 @@ def _gpu_problem(capability: str, capabilities: list[str], build: Mapping[str, A
         return "" if _number(capability) >= 80 else "sm_80 and later"
     if capabilities:
         return "" if capability in capabilities else ", ".join(capabilities)
-    # RTX's default; it runs on what comes later too, listed or not.
+    # RTX's default. Of what is not listed (sm_90 is not), TensorRT-RTX itself has the last word.
     return "" if _number(capability) >= 80 else "sm_80 and later"
 
 

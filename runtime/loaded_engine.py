@@ -94,7 +94,7 @@ class LoadedEngine:
         self._sha256 = sha256
         self._logger = tensorrt_api.make_logger(trt)
         # TensorRT's objects hold pointers to those they were made from, so all stay referenced.
-        self._runtime = trt.module.Runtime(self._logger)
+        self._runtime = tensorrt_api.made(trt, trt.module.Runtime, self._logger)
         if options.version_compatible:
             self._runtime.engine_host_code_allowed = True
         self._engine = self._made(self._runtime.deserialize_cuda_engine(path.read_bytes()))

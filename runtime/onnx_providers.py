@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from runtime import tensorrt_api
 from runtime.errors import DeviceError, InputError, MissingPackage
 
 try:
@@ -34,6 +35,8 @@ PACKAGES = MappingProxyType(
 # The library of each provider that is one of its own, beside onnxruntime's.
 LIBRARIES = MappingProxyType({"cuda": "cuda", "tensorrt": "tensorrt", "rtx": "nv_tensorrt_rtx"})
 GPU_INDEX = 0  # which every provider computes on unless its options name another: device_id
+# As in PyTorch's reference and in our engines: FP32 means FP32.
+PROVIDER_OPTIONS = MappingProxyType({"cuda": {"use_tf32": "0"}})
 ERRORS_ONLY, NOTHING = 3, 4  # ONNX Runtime's severities
 
 onnxruntime.set_default_logger_severity(ERRORS_ONLY)
@@ -72,19 +75,26 @@ def create_session(path: Path, provider: str, threads: int | None) -> Any:
         options.intra_op_num_threads = threads
     if provider != "cpu":
         _load_cuda()
+    if provider == "tensorrt" and tensorrt_api.is_installed("tensorrt"):
+        with suppress(DeviceError):  # what is missing is said below
+            tensorrt_api.load("tensorrt")  # its libraries come with it, where the provider looks
     # Where a provider cannot start, ONNX Runtime logs it at length and takes the CPU instead; we
     # look at what it took, and say it in one line.
     onnxruntime.set_default_logger_severity(NOTHING)
     try:
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=[wanted], enable_fallback=False
+            str(path),
+            options,
+            providers=[(wanted, PROVIDER_OPTIONS.get(provider, {}))],
+            enable_fallback=False,
         )
     except Exception as error:  # ONNX Runtime's errors have no base of their own
         if "Please install" in str(error):
             raise _not_started(provider) from error
-        raise InputError(
-            f"ONNX Runtime cannot load {path}: {without_prefix(error)}. Export or copy it again"
-        ) from error
+        said = f"ONNX Runtime cannot load {path}: {without_prefix(error)}"
+        if provider != "cpu":  # a GPU without room, a driver too old: the file may be whole
+            raise DeviceError(f"{said}. Try it with --provider cpu") from error
+        raise InputError(f"{said}. Export or copy it again") from error
     finally:
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
     if session.get_providers()[0] != wanted:

@@ -182,7 +182,7 @@ def inspect_engine(path: Path, package: str, *, version_compatible: bool = False
     """
     trt = tensorrt_api.load_for_running(package, version_compatible=version_compatible)
     logger = tensorrt_api.make_logger(trt)
-    runtime = trt.module.Runtime(logger)
+    runtime = tensorrt_api.made(trt, trt.module.Runtime, logger)
     if version_compatible:
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(path.read_bytes())

@@ -136,6 +136,19 @@ def _keep(messages: list[str], message: str) -> None:
     messages.append(message)
 
 
+def made(trt: TensorRT, factory: Any, logger: CollectingLogger) -> Any:
+    """A Runtime or Builder; DeviceError if TensorRT made none, as with a driver that is too old.
+
+    pybind11 turns the null pointer of such a factory into a TypeError.
+    """
+    try:
+        return factory(logger)
+    except TypeError as error:
+        raise DeviceError(
+            f"{trt.title} cannot start: {reason(logger)}. See what is missing: refinenet doctor"
+        ) from error
+
+
 def reason(logger: CollectingLogger) -> str:
     """What TensorRT said about the failure of just now, on one line; it does not stand for another.
 

@@ -83,7 +83,10 @@ def measured_gpu(nvml: Any) -> Any:
     place = cuda_bus_id()
     if place is None:
         return nvml.nvmlDeviceGetHandleByIndex(0)
-    return nvml.nvmlDeviceGetHandleByPciBusId(place)
+    try:
+        return nvml.nvmlDeviceGetHandleByPciBusId(place)
+    except nvml.NVMLError:  # an integrated GPU is on no bus
+        return nvml.nvmlDeviceGetHandleByIndex(0)
 
 
 def cuda_bus_id() -> bytes | None:

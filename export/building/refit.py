@@ -68,7 +68,7 @@ def _refitted(
     trt: TensorRT, logger: CollectingLogger, engine_path: Path, onnx_path: Path
 ) -> memoryview:
     """The serialized engine with its new weights."""
-    runtime = trt.module.Runtime(logger)
+    runtime = tensorrt_api.made(trt, trt.module.Runtime, logger)
     engine = _made(runtime.deserialize_cuda_engine(engine_path.read_bytes()), engine_path, logger)
     refitter = trt.module.Refitter(engine, logger)
     parser_refitter = trt.module.OnnxParserRefitter(refitter, logger)

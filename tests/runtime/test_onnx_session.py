@@ -88,7 +88,11 @@ def test_a_gpu_provider_gives_the_same_masks(
     if not gpu_present() or provider not in compiled_providers():
         pytest.skip("no GPU, or an onnxruntime without this provider")
     out = np.empty((len(camvid), 360, 480), np.uint8)
-    with OnnxSession.open(model, provider) as session:
+    try:
+        opened = OnnxSession.open(model, provider)
+    except DeviceError as error:
+        pytest.skip(str(error))
+    with opened as session:
         masks = session(np.stack(camvid))
         session(np.stack(camvid), out=out)
     np.testing.assert_array_equal(masks, [brightest_channel(frame) for frame in camvid])

@@ -89,3 +89,19 @@ def test_the_real_package_takes_the_logger() -> None:
     logger = make_logger(trt)
     assert trt.module.Runtime(logger).deserialize_cuda_engine(b"no engine at all") is None
     assert logger.errors
+
+
+def test_a_factory_that_makes_nothing_is_a_device_error_with_tensorrts_reason() -> None:
+    class ILogger:
+        Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3, VERBOSE=4)
+
+    trt = TensorRT("tensorrt", "11.4.0", SimpleNamespace(ILogger=ILogger))
+    logger: Any = make_logger(trt)
+
+    def builder(_: object) -> object:  # as pybind11 does it
+        logger.log(1, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    with pytest.raises(DeviceError, match=r"cannot start: CUDA initialization failure.*35"):
+        tensorrt_api.made(trt, builder, logger)
+    assert tensorrt_api.made(trt, lambda given: [given], logger) == [logger]

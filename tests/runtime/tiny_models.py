@@ -35,7 +35,9 @@ def write_model(
         nodes = [
             helper.make_node("Cast", ["frame"], ["float"], to=TensorProto.FLOAT),
             helper.make_node("ArgMax", ["float"], ["id"], axis=3, keepdims=0),
-            helper.make_node("Cast", ["id"], ["mask"], to=TensorProto.UINT8),
+            # By way of float, as frame_model.py: TensorRT documents no cast from int64 to uint8.
+            helper.make_node("Cast", ["id"], ["float_id"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["float_id"], ["mask"], to=TensorProto.UINT8),
         ]
         result = helper.make_tensor_value_info("mask", TensorProto.UINT8, _named(shape[:3]))
     else:
