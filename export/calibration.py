@@ -37,12 +37,12 @@ def collect_ranges(
     """
     if not images:
         raise InputError("no images to calibrate on; give a folder that holds some")
-    fp32_path = existing_file(fp32_path)
+    file = existing_file(fp32_path).resolve()  # ONNX Runtime follows no link out of a folder
     card = read_card(fp32_path)
-    model = outline(fp32_path)
+    model = outline(file)
     inputs = convolution_inputs(model)
     names = sorted(set(inputs.values()))
-    session = session_with_outputs(model, names, fp32_path.parent)
+    session = session_with_outputs(model, names, file.parent)
     histograms = {name: Histogram() for name in names}
     for path in tqdm(images, desc="calibration", unit="image", disable=quiet or None):
         outputs = session.run(names, {INPUT: frame_batch(path, card)})

@@ -51,8 +51,8 @@ def measure_peaks(fp32_path: Path, images: Sequence[Path], quiet: bool = False) 
 
     Every tensor is reduced to one number inside the graph, so that no activation is kept.
     """
-    fp32_path = existing_file(fp32_path)
-    model, folder = outline(fp32_path), fp32_path.parent
+    file = existing_file(fp32_path).resolve()  # ONNX Runtime follows no link out of a folder
+    model, folder = outline(file), file.parent
     passes = _Passes(folder, read_card(fp32_path), images[:: -(-len(images) // MAX_IMAGES)], quiet)
     tensors = _float_tensors(model)
     peaks = passes.largest(_with_peaks(model, tensors), tensors, "fp16 range")

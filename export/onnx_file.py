@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from runtime.files import written_whole
 from runtime.protobuf import Field, fields
@@ -56,10 +57,16 @@ def _between(file: BinaryIO, start: int, end: int) -> bytes:
 
 def values_of(weight: onnx.TensorProto, folder: Path) -> NDArray[Any]:
     """The values of a weight, also of an outline, whose file lies in the folder."""
-    copy = onnx.TensorProto()  # onnx would keep what it reads in the outline
-    copy.CopyFrom(weight)
-    values: NDArray[Any] = numpy_helper.to_array(copy, str(folder))
-    return values
+    if weight.data_location != onnx.TensorProto.EXTERNAL:
+        values: NDArray[Any] = numpy_helper.to_array(weight)
+        return values
+    # onnx's own reader would keep what it reads in the outline, and refuses files with two names.
+    place = {entry.key: entry.value for entry in weight.external_data}
+    with (folder / place["location"]).open("rb") as file:
+        file.seek(int(place["offset"]))
+        content = file.read(int(place["length"]))
+    kind = helper.tensor_dtype_to_np_dtype(weight.data_type)
+    return np.frombuffer(content, kind).reshape(tuple(weight.dims))
 
 
 def typed(model: onnx.ModelProto) -> onnx.GraphProto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from graphs import agreement, nodes, run, tensors, types_of
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from export.calibration import collect_ranges
 from export.fp16_range import (
     Peaks,
     convolution_peaks,
@@ -186,6 +188,19 @@ def test_saved_ranges_carry_the_peaks_of_convolutions(tiny_card: Card, photo: Pa
     measured = peaks_of(model, tiny_card, photo)
     ranges = Ranges("max", "demo", 1, "", {}, (), convolution_peaks(model, measured))
     assert kept_in_fp32(model, peaks_from_ranges(model, ranges)) == kept_in_fp32(model, measured)
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to], ids=["symbolic", "hard"])
+def test_a_link_to_a_file_is_measured_like_the_file(
+    link: Callable[[Path, Path], None], tiny_card: Card, photo: Path, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "tiny.fp32.onnx", tmp_path / "links" / "tiny.fp32.onnx"
+    model = network(first=1, second=1)
+    save(copy_of(model), path, tiny_card)
+    other.parent.mkdir()
+    link(other, path)
+    assert measure_peaks(other, [photo], quiet=True) == peaks_of(model, tiny_card, photo)
+    collect_ranges(other, [photo], quiet=True)
 
 
 def test_headroom_is_left_for_images_that_reach_higher() -> None:
