@@ -173,8 +173,8 @@ def logits_bytes(card: Card, options: OnnxOptions) -> int:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Tracing makes millions of objects that stay; looking through them over and over takes a sixth
-    of its time and finds little."""
+    """Tracing makes many objects that stay: looking through them again and again takes up to a
+    seventh of the exporter's time and finds little."""
     enabled = gc.isenabled()
     gc.disable()
     try:
