@@ -109,6 +109,9 @@ class Uses(ast.NodeVisitor):
         return None
 
     def kind_of_result(self, call: ast.Call) -> str | None:
+        # tensorrt_api.made(trt, trt.module.Builder, logger)
+        if getattr(call.func, "attr", "") == "made" and isinstance(call.args[1], ast.Attribute):
+            return call.args[1].attr
         if isinstance(call.func, ast.Attribute):
             kind = self.kind_of(call.func.value)
             if kind == "module":
