@@ -19,8 +19,8 @@ from runtime.errors import InputError
 SAME, FASTER, SLOWER, AMBIGUOUS = "same", "faster", "slower", "ambiguous"
 WALL, PROCESSOR, RAW = "wall time", "processor time", "wall time, no reference workload"
 
-# Not calibrated on a quiet machine yet: benchmarks.programs.compare_trial shows how often verdicts
-# with these are right on the machine it runs on.
+# benchmarks.programs.compare_trial shows how often verdicts with these are right on the machine it
+# runs on; docs/benchmarking.md says what it showed.
 TOLERANCE = 0.05
 ACCURACY_TOLERANCE = 0.001
 
