@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class _Tally:
     equal_pixels: int = 0
     compared_pixels: int = 0
     labelled: bool = False
-    error: DeviceError | None = field(default=None)
+    error: Exception | None = None
 
 
 def judge(
@@ -45,14 +45,14 @@ def judge(
     samples: Iterable[Sample],
     geometry: Card,
     after_sample: Callable[[], object] = lambda: None,
-) -> list[Accuracy | DeviceError]:
+) -> list[Accuracy | Exception]:
     """Hold every backend's masks against the reference's, and against the labels.
 
     reference: the index of the backend that the others must agree with, or None.
     samples: at least one. geometry: with the size that they have, and how they got there.
 
-    Returns each backend's accuracy, or the error that took it away. Without the reference's mask
-    nothing can be compared, so an error of the reference's is raised.
+    Returns each backend's accuracy, or the error that took it away. Where that is the reference,
+    nothing was compared, and the others have no agreement.
     """
     tallies = [_Tally(ConfusionMatrix(len(geometry.classes))) for _ in judged]
     order = sorted(range(len(judged)), key=lambda index: index != reference)  # it comes first
@@ -64,16 +64,14 @@ def judge(
                 continue
             try:
                 mask = mask_of(judged[index], sample.frame)
-            except DeviceError as error:
                 if index == reference:
-                    raise
+                    expected = mask
+                _count(tally, mask, sample, expected if sample.compared else None, geometry)
+            except Exception as error:
                 tally.error = error
-                continue
-            if index == reference:
-                expected = mask
-            _count(tally, mask, sample, expected if sample.compared else None, geometry)
         after_sample()
-    return [_accuracy(t, index == reference, geometry) for index, t in enumerate(tallies)]
+    compared = reference is not None and tallies[reference].error is None
+    return [_accuracy(t, compared and i != reference, geometry) for i, t in enumerate(tallies)]
 
 
 def _count(
@@ -88,16 +86,19 @@ def _count(
         tally.matrix.add(sample.label, restore(mask, size, geometry))
 
 
-def _accuracy(tally: _Tally, is_reference: bool, geometry: Card) -> Accuracy | DeviceError:
+def _accuracy(tally: _Tally, compared: bool, geometry: Card) -> Accuracy | Exception:
     if tally.error is not None:
         return tally.error
     assert geometry.frame_size is not None
-    compared = tally.compared_pixels and not is_reference
     ious = [None if np.isnan(iou) else float(iou) for iou in tally.matrix.iou]
     known = [iou for iou in ious if iou is not None]
     return Accuracy(
         *geometry.frame_size,
-        agreement=Agreement(tally.equal_pixels, tally.compared_pixels) if compared else None,
+        agreement=(
+            Agreement(tally.equal_pixels, tally.compared_pixels)
+            if compared and tally.compared_pixels
+            else None
+        ),
         mean_iou=float(np.mean(known)) if known else None,
         class_iou=tuple(ious) if tally.labelled else (),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.card import Card, read_card, read_sidecar
-from runtime.errors import InputError
+from runtime.errors import DeployError, InputError
 from runtime.files import existing_file
 from runtime.tensorrt_api import TITLES
 
@@ -37,13 +37,22 @@ class Backend(Protocol):
     description: library, version and device, for the record.
     A call takes (N, H, W, 3) uint8 BGR frames in host memory and returns the (N, H, W) uint8 masks
     in host memory, finished: nothing of it is still on its way. It raises DeviceError where the
-    device or the library fails.
+    device or the library fails; whatever else it raises costs it its row too, and no other.
     """
 
     @property
     def description(self) -> str: ...
     def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.uint8]: ...
     def close(self) -> None: ...
+
+
+def reason_of(error: Exception) -> str:
+    """Why a backend is lost, for the record: our own errors speak for themselves, any other is
+    named, with its first line."""
+    if isinstance(error, DeployError):
+        return str(error)
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}"
 
 
 class Job(Protocol):
@@ -85,8 +94,7 @@ class Candidate:
     file: the model, for PyTorch the weights. card: its input_shape says which batch and size it
     takes; None, or None in it, takes any.
     opener: imports what the backend needs and returns the function that opens it, so that loading
-    can be timed without the import. Both raise MissingPackage, EngineMismatch or DeviceError where
-    the backend cannot run here.
+    can be timed without the import. Both raise where the backend cannot run here.
     streamed: what it opens is Streamed, and for the offline scenario alone.
     """
 

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Judged
-from benchmarks.backends import CUDA, Backend, Candidate
+from benchmarks.backends import CUDA, Backend, Candidate, reason_of
 from benchmarks.host.gpu_state import device_memory
 from benchmarks.host.memory import watched_memory
 from benchmarks.records.measurements import Accuracy, FrameBudget, Measurement, Memory, Phases
 from benchmarks.records.record import Result
 from runtime.card import read_sidecar
-from runtime.errors import DeviceError, EngineMismatch, MissingPackage
 from runtime.files import sha256_of
 
 
@@ -88,15 +87,24 @@ def opened(candidate: Candidate, frames: NDArray[np.uint8], stack: ExitStack) ->
             start_ns = time.perf_counter_ns()
             backend = open_backend()
             entrant.load_ms = _milliseconds_since(start_ns)
-            stack.callback(backend.close)
+            stack.callback(_close, entrant, backend)
             start_ns = time.perf_counter_ns()
             backend(frames)
             entrant.first_frame_ms = _milliseconds_since(start_ns)
         entrant.backend, entrant.memory = backend, watch.found
-    except (MissingPackage, EngineMismatch, DeviceError) as error:
+    except Exception as error:
         entrant.load_ms = None
-        entrant.not_run = str(error)
+        entrant.not_run = reason_of(error)
     return entrant
+
+
+def _close(entrant: Entrant, backend: Backend) -> None:
+    """The others are still to be closed, and the record to be written."""
+    try:
+        backend.close()
+    except Exception as error:
+        if entrant.runs:
+            entrant.error = f"closing it failed: {reason_of(error)}"
 
 
 def running(entrants: Sequence[Entrant]) -> list[Entrant]:

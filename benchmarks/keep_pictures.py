@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import mask_of
+from benchmarks.backends import reason_of
 from benchmarks.entrants import Entrant, running
 from benchmarks.images import Inputs, spread
 from benchmarks.pictures import Picture, Pictures, write_pictures
 from benchmarks.rows import keys_of
 from runtime.card import Card
-from runtime.errors import DeviceError
 from runtime.frames import Frame
 
 FRAMES = 3
@@ -46,6 +46,6 @@ def _picture(frame: Frame, entrants: dict[str, Entrant], geometry: Card) -> Pict
             continue
         try:
             masks[key] = mask_of(entrant.judged, frame)
-        except DeviceError as error:
-            entrant.error = str(error)
+        except Exception as error:
+            entrant.error = reason_of(error)
     return Picture(frame, masks)

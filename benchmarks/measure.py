@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.accuracy import judge
-from benchmarks.backends import CPU, CUDA, Candidate, file_candidates, model_files
+from benchmarks.backends import CPU, CUDA, Candidate, file_candidates, model_files, reason_of
 from benchmarks.budget import frame_budget, with_phases
 from benchmarks.entrants import Entrant, opened, running
 from benchmarks.host.environment import environment, machine_state
@@ -25,7 +26,6 @@ from benchmarks.records.record import Conditions, Record, Size
 from benchmarks.rounds import Patience
 from benchmarks.scenarios import StopRule
 from runtime.card import Card
-from runtime.errors import DeviceError
 
 
 @dataclass(frozen=True)
@@ -168,18 +168,30 @@ def _judge(
     backends = [entrant.judged for entrant in judged]
     found = judge(backends, index, inputs.samples(geometry), geometry, progress.update)
     for entrant, accuracy in zip(judged, found, strict=True):
-        if isinstance(accuracy, DeviceError):
-            entrant.error = str(accuracy)
+        if isinstance(accuracy, Exception):
+            entrant.error = reason_of(accuracy)
         else:
             entrant.accuracies.append(accuracy)
 
 
 def _workloads(entrants: Sequence[Entrant], threads: int | None) -> dict[str, ReferenceWorkload]:
-    """The reference workload of every device that is measured, as far as there is one."""
-    devices = {entrant.candidate.device for entrant in running(entrants)}
-    made = {CPU: cpu_workload(threads) if CPU in devices else None}
-    made[CUDA] = gpu_workload() if CUDA in devices else None
-    return {device: workload for device, workload in made.items() if workload is not None}
+    """The reference workload of every device that is measured, as far as there is one.
+
+    Where it fails, the device does, or rounds on it would compare with nothing: its backends are
+    lost.
+    """
+    made: dict[str, ReferenceWorkload] = {}
+    for device, make in ((CPU, partial(cpu_workload, threads)), (CUDA, gpu_workload)):
+        there = [entrant for entrant in running(entrants) if entrant.candidate.device == device]
+        try:
+            workload = make() if there else None
+        except Exception as error:
+            for entrant in there:
+                entrant.error = f"the reference workload failed: {reason_of(error)}"
+            continue
+        if workload is not None:
+            made[device] = workload
+    return made
 
 
 def _add_budget(entrant: Entrant, inputs: Inputs, geometries: Sequence[Card]) -> None:
@@ -191,8 +203,8 @@ def _add_budget(entrant: Entrant, inputs: Inputs, geometries: Sequence[Card]) ->
             entrant.phases = _phases(candidate, inputs.timed_frames(geometry))
         budget = frame_budget(entrant.judged, inputs.timed_files(), geometry)
         entrant.budget = with_phases(budget, entrant.phases)
-    except DeviceError as error:
-        entrant.error = str(error)
+    except Exception as error:
+        entrant.error = reason_of(error)
 
 
 def _phases(candidate: Candidate, frames: NDArray[np.uint8]) -> Phases:

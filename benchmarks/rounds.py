@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+from benchmarks.backends import reason_of
 from benchmarks.host.gpu_state import throttle_reasons
 from benchmarks.host.reference_workload import ReferenceWorkload
 from benchmarks.records.measurements import Round
 from benchmarks.records.statistics import FEWEST_VALUES, median_interval
-from runtime.errors import DeviceError
 
 WORKLOAD_TIMES = 3  # before a round, and after it
 
@@ -63,7 +63,7 @@ def play_in_turns(
 ) -> list[str]:
     """Play rounds until all are stable or the time is over.
 
-    A DeviceError ends the rounds of its backend alone; those before it stay.
+    An exception ends the rounds of its backend alone; those before it stay.
 
     Returns why each contestant's rounds ended: stable, time, rounds or error.
     """
@@ -91,21 +91,23 @@ def _reason(contestant: Contestant, patience: Patience) -> str:
 
 
 def _play(contestant: Contestant) -> None:
-    before = _time_workload(contestant)
     try:
-        played = contestant.play()
-    except DeviceError as error:
-        contestant.error = str(error)
-        return
+        contestant.rounds.append(_played(contestant))
+    except Exception as error:
+        contestant.error = reason_of(error)
+
+
+def _played(contestant: Contestant) -> Round:
+    before = _time_workload(contestant)
+    played = contestant.play()
     throttle = throttle_reasons() if contestant.on_gpu else None
     timed = before + _time_workload(contestant)
-    played = replace(
+    return replace(
         played,
         workload_ms=tuple(wall for wall, _ in timed),
         workload_cpu_ms=tuple(cpu for _, cpu in timed),
         throttle_reasons=throttle,
     )
-    contestant.rounds.append(played)
 
 
 def _time_workload(contestant: Contestant) -> list[tuple[float, float]]:

@@ -1,7 +1,6 @@
 """Agreement with the reference, and with labels."""
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Judged, judge
@@ -45,12 +44,12 @@ def mask_with(ones: int) -> NDArray[np.uint8]:
     return (np.arange(20) < ones).astype(np.uint8).reshape(4, 5)
 
 
-def judged(*answers: Answer, samples: tuple[Sample, ...]) -> list[Accuracy | DeviceError]:
+def judged(*answers: Answer, samples: tuple[Sample, ...]) -> list[Accuracy | Exception]:
     backends = [Judged(answer, answer.frames) for answer in answers]
     return judge(backends, 0, samples, CARD)
 
 
-def agreements(found: list[Accuracy | DeviceError]) -> list[Agreement | None]:
+def agreements(found: list[Accuracy | Exception]) -> list[Agreement | None]:
     return [entry.agreement for entry in found if isinstance(entry, Accuracy)]
 
 
@@ -86,9 +85,22 @@ def test_a_device_that_fails_takes_its_own_backend_alone() -> None:
     assert other.agreement == Agreement(38, 40)
 
 
-def test_without_the_references_masks_there_is_nothing_to_judge() -> None:
-    with pytest.raises(DeviceError, match="gone"):
-        judged(Answer(mask_with(0), lasts=0), Answer(mask_with(0)), samples=(COMPARED,))
+def test_a_reference_that_fails_leaves_the_others_without_agreement() -> None:
+    backends = Answer(mask_with(0), lasts=1), Answer(mask_with(0))
+    lost, other = judged(*backends, samples=(COMPARED, COMPARED))
+    assert isinstance(lost, DeviceError)
+    assert isinstance(other, Accuracy)
+    assert other.agreement is None
+
+
+def test_whatever_a_backend_raises_takes_it_alone() -> None:
+    class Strange(Answer):
+        def __call__(self, _: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+            raise TypeError("incompatible function arguments")
+
+    lost, other = judged(Strange(mask_with(0)), Answer(mask_with(0)), samples=(COMPARED,))
+    assert isinstance(lost, TypeError)
+    assert isinstance(other, Accuracy)
 
 
 def test_masks_come_back_to_the_size_of_the_labels_and_count_by_class() -> None:

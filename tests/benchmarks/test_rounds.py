@@ -70,6 +70,36 @@ def test_a_device_that_fails_loses_its_own_rounds_alone() -> None:
     assert len(other.rounds) == 5
 
 
+def test_whatever_a_round_raises_loses_its_own_rounds_alone() -> None:
+    def failing() -> Round:
+        raise TypeError("incompatible function arguments\nand a long story")
+
+    def fail_workload() -> None:
+        if calls:
+            raise RuntimeError("no kernel image")
+        calls.append(1)
+
+    calls = list[int]()
+    workload = ReferenceWorkload("work", fail_workload)
+    lost, unfit, other = (
+        contestant(failing),
+        contestant(rounds_of(1.0), workload),
+        contestant(rounds_of(1.0)),
+    )
+    play_in_turns([lost, unfit, other], Patience(2, None))
+    assert lost.error == "TypeError: incompatible function arguments"
+    assert unfit.error == "RuntimeError: no kernel image"
+    assert len(other.rounds) == 2
+
+
+def test_the_user_can_still_interrupt_a_round() -> None:
+    def interrupted() -> Round:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play_in_turns([contestant(interrupted)], Patience(1, None))
+
+
 def test_the_reference_workload_is_timed_around_every_round() -> None:
     player = contestant(rounds_of(5.0), cpu_workload(threads=1))
     play_in_turns([player], Patience(1, None))
