@@ -153,7 +153,8 @@ def _benchmark_parser() -> Parser:
         "--limit-seconds",
         type=above_zero,
         default=60.0,
-        help="no further rounds after this, stable or not (default: 60)",
+        help="no further rounds after this, stable or not; of a server, an eighth for each of the "
+        "eight rates that every backend is tried at (default: 60)",
     )
     add("--json", type=Path, metavar="FILE", help="write the record with every latency")
     add(

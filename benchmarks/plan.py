@@ -23,6 +23,7 @@ from benchmarks.scenarios import (
     overlapping,
     poisson_arrivals,
     queries,
+    rate_search,
     server_rule,
 )
 from runtime.errors import InputError
@@ -110,7 +111,7 @@ def measure_entry(
         if reason := _refusal(entrant, entry):
             entrant.measurements.append(_measurement(entry, (), None, not_run=reason))
             continue
-        play = _player(entry.scenario, entrant.backend, asked, rule, load)
+        play = _player(entry.scenario, entrant.backend, asked, rule, load, patience)
         device = entrant.candidate.device
         players.append((entrant, Contestant(play, workloads.get(device), device == CUDA)))
     if entry.scenario == SERVER:
@@ -119,7 +120,10 @@ def measure_entry(
     for (entrant, player), reason in zip(players, reasons, strict=True):
         entrant.error = player.error
         rounds = tuple(player.rounds)
-        entrant.measurements.append(_measurement(entry, rounds, reason, error=player.error))
+        ended = None if player.given_up else reason
+        entrant.measurements.append(
+            _measurement(entry, rounds, ended, error=player.error, not_run=player.given_up)
+        )
 
 
 def _refusal(entrant: Entrant, entry: Entry) -> str | None:
@@ -150,14 +154,20 @@ def _measurement(
 
 
 def _player(
-    scenario: str, backend: Backend, asked: Sequence[Query], rule: StopRule, load: Load
+    scenario: str,
+    backend: Backend,
+    asked: Sequence[Query],
+    rule: StopRule,
+    load: Load,
+    patience: Patience,
 ) -> Callable[[], Round]:
     if isinstance(backend, Streamed):
         return partial(overlapping, backend, asked, rule)
     if scenario != SERVER:
         return partial(closed_loop, backend, asked, rule)
     assert load.latency_bound_ms is not None
-    return _Server(backend, asked, rule, load.latency_bound_ms, load.seed)
+    limit_seconds = patience.limit_seconds / RATES_TRIED
+    return _Server(backend, asked, rule, load.latency_bound_ms, limit_seconds, load.seed)
 
 
 class _Server:
@@ -169,25 +179,24 @@ class _Server:
         asked: Sequence[Query],
         rule: StopRule,
         latency_bound_ms: float,
+        limit_seconds: float,
         seed: int,
     ) -> None:
         self._backend, self._asked, self._rule = backend, asked, rule
-        self._bound_ms = latency_bound_ms
+        self._bound_ms, self._limit_seconds = latency_bound_ms, limit_seconds
         self._generator = np.random.default_rng(seed)
         self._search: RateSearch | None = None
 
     def __call__(self) -> Round:
         if self._search is None:
             alone = closed_loop(self._backend, self._asked, self._rule)
-            # Not even without a pause between the frames does it do more than this.
-            fastest = 1e3 * len(alone.latencies_ms) / alone.wall_ms
-            self._search = RateSearch(0.0, fastest)
+            self._search = rate_search(alone, self._bound_ms, self._limit_seconds)
         rate = self._search.next_rate
         measured = poisson_arrivals(
             self._backend,
             self._asked,
             rate,
-            server_rule(self._rule, rate),
+            server_rule(self._rule, rate, self._limit_seconds),
             self._generator,
             self._bound_ms,
         )

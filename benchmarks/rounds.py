@@ -13,6 +13,7 @@ from benchmarks.host.gpu_state import throttle_reasons
 from benchmarks.host.reference_workload import ReferenceWorkload
 from benchmarks.records.measurements import Round
 from benchmarks.records.statistics import FEWEST_VALUES, median_interval
+from benchmarks.scenarios import GivenUp
 
 WORKLOAD_TIMES = 3  # before a round, and after it
 
@@ -37,7 +38,7 @@ class Contestant:
     """One backend in one scenario.
 
     play: plays one round. on_gpu: whether the GPU's state matters to it.
-    rounds: those played; error: what ended them early.
+    rounds: those played; error: what ended them early; given_up: why there are none.
     """
 
     play: Callable[[], Round]
@@ -45,6 +46,7 @@ class Contestant:
     on_gpu: bool
     rounds: list[Round] = field(default_factory=list)
     error: str | None = None
+    given_up: str | None = None
 
     @property
     def spread(self) -> float:
@@ -71,7 +73,7 @@ def play_in_turns(
     turn = 0
     while turn < patience.rounds or (not _enough(contestants, patience) and clock_s() < end):
         for contestant in contestants:
-            if contestant.error is None:
+            if contestant.error is None and contestant.given_up is None:
                 _play(contestant)
             after_turn()
         turn += 1
@@ -93,6 +95,8 @@ def _reason(contestant: Contestant, patience: Patience) -> str:
 def _play(contestant: Contestant) -> None:
     try:
         contestant.rounds.append(_played(contestant))
+    except GivenUp as reason:
+        contestant.given_up = str(reason)
     except Exception as error:
         contestant.error = reason_of(error)
 

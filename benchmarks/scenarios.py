@@ -27,6 +27,7 @@ Query = tuple[Frames, ...]  # the calls that answer it, one after the other
 AHEAD = 2  # calls under way in a stream: one computes while the other is copied
 WARM_CALLS = 2  # of a lane of an engine: the first takes its buffers, the second captures its graph
 SERVER_QUERIES = 1000  # of a server's round: ten lie beyond the p99 that it must hold
+SPARE = 1.1  # of a server's time, for arrivals that come late: three standard deviations of 1000
 SPIN_NS = 500_000  # sleeping wakes up late; the last half millisecond is waited for awake
 
 
@@ -46,13 +47,20 @@ class StopRule:
     warm_up_ms: float = 50.0
 
 
-def server_rule(rule: StopRule, per_second: float) -> StopRule:
+class GivenUp(Exception):
+    """A backend that cannot do what a scenario asks, and why; the other scenarios it can."""
+
+
+def server_rule(rule: StopRule, per_second: float, limit_seconds: float) -> StopRule:
     """The rule of a server's round: so many arrivals that a queue builds, and p99 means something.
 
-    A backend that keeps up needs count / per_second; at twice that it has fallen behind.
+    A backend that keeps up needs count / per_second; at twice that, or the limit, it has fallen
+    behind.
     """
-    count = max(rule.minimum_count, SERVER_QUERIES, math.ceil(per_second * rule.seconds))
-    return replace(rule, minimum_count=count, cap_seconds=2 * count / per_second)
+    seconds = min(rule.seconds, limit_seconds / SPARE)
+    count = max(rule.minimum_count, SERVER_QUERIES, math.ceil(per_second * seconds))
+    cap_seconds = min(2 * count / per_second, limit_seconds)
+    return replace(rule, seconds=seconds, minimum_count=count, cap_seconds=cap_seconds)
 
 
 def queries(scenario: str, frames: Frames, batch: int, streams: int) -> list[Query]:
@@ -184,6 +192,31 @@ class RateSearch:
             self.slowest = self.next_rate
         else:
             self.fastest = self.next_rate
+
+
+def rate_search(alone: Round, latency_bound_ms: float, limit_seconds: float) -> RateSearch:
+    """The rates of a backend that did so much by itself, without a queue.
+
+    limit_seconds: of a round, in which the arrivals of the slowest rate come.
+
+    Raises GivenUp where no rate can hold the bound, or none has its arrivals within the limit.
+    """
+    latency_ms = float(np.median(alone.latencies_ms))
+    if latency_ms > latency_bound_ms:
+        raise GivenUp(
+            f"a frame that waits for no other takes {latency_ms:.1f} ms, more than the bound of "
+            f"{latency_bound_ms:g} ms"
+        )
+    # Not even without a pause between the frames does it do more than this.
+    fastest = 1e3 * len(alone.latencies_ms) / alone.wall_ms
+    slowest = SPARE * SERVER_QUERIES / limit_seconds
+    if slowest >= fastest:
+        raise GivenUp(
+            f"it does {fastest:.1f} frames a second at most, and in the {limit_seconds:g} s of a "
+            f"rate {SERVER_QUERIES} arrive only above {slowest:.1f} a second; give it "
+            f"{math.ceil(2 * slowest / fastest)} times --limit-seconds"
+        )
+    return RateSearch(slowest, fastest)
 
 
 def holds(measured: Round, latency_bound_ms: float) -> bool:

@@ -1,5 +1,6 @@
 """Which scenario gets which batches, and what becomes of a backend that cannot, or fails."""
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -44,9 +45,11 @@ def entrant(backend: Backend, batch: int | None = None, streamed: bool = False) 
     return Entrant(Candidate("a", CPU, Path("a"), card, opener, streamed), backend)
 
 
-def measured(entry: Entry, *entrants: Entrant, rounds: int = 3) -> list[Measurement]:
+def measured(
+    entry: Entry, *entrants: Entrant, rounds: int = 3, latency_bound_ms: float = 1000.0
+) -> list[Measurement]:
     rule = StopRule(seconds=0.0, minimum_count=2, warm_up_ms=0.0)
-    patience, load = Patience(rounds, None), Load(latency_bound_ms=1000.0)
+    patience, load = Patience(rounds, None), Load(latency_bound_ms=latency_bound_ms)
     measure_entry(entry, entrants, FRAMES, rule, patience, load, {}, lambda: None)
     return [entrant.measurements[-1] for entrant in entrants]
 
@@ -106,3 +109,17 @@ def test_a_server_tries_rates_and_finds_what_it_can_do() -> None:
     (server,) = measured(Entry("server", 1, 1, SIZE), entrant(Device()))
     rates = [played.arrivals_per_second for played in server.rounds]
     assert len(rates) == len(set(rates)) == 8
+
+
+def test_a_server_that_cannot_hold_its_bound_says_so_and_runs_on_elsewhere() -> None:
+    class Slow(Device):
+        def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+            time.sleep(0.002)
+            return super().__call__(frames)
+
+    device = entrant(Slow())
+    (server,) = measured(Entry("server", 1, 1, SIZE), device, latency_bound_ms=1.0)
+    assert server.not_run is not None
+    assert "more than the bound of 1 ms" in server.not_run
+    (single,) = measured(Entry("single", 1, 1, SIZE), device)
+    assert len(single.rounds) == 3

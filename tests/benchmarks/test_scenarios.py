@@ -1,12 +1,14 @@
 """When rounds end, and in which order the backends take their turns."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from benchmarks.backends import Streamed
 from benchmarks.records.measurements import Round
 from benchmarks.scenarios import (
     SERVER_QUERIES,
+    GivenUp,
     RateSearch,
     StopRule,
     closed_loop,
@@ -14,6 +16,7 @@ from benchmarks.scenarios import (
     overlapping,
     poisson_arrivals,
     queries,
+    rate_search,
     server_rule,
 )
 
@@ -223,22 +226,49 @@ def test_a_queue_needs_many_arrivals_to_build() -> None:
     busy, bound_ms = 45.0, 80.0
     short = StopRule(seconds=0.5, minimum_count=3, warm_up_ms=0.0)
     assert holds(arrivals(20, busy, short), bound_ms)
-    assert not holds(arrivals(20, busy, server_rule(short, busy)), bound_ms)
-    at_ease = arrivals(20, 10.0, server_rule(short, 10.0), bound_ms)
+    assert not holds(arrivals(20, busy, server_rule(short, busy, np.inf)), bound_ms)
+    at_ease = arrivals(20, 10.0, server_rule(short, 10.0, np.inf), bound_ms)
     assert holds(at_ease, bound_ms)
     assert len(at_ease.latencies_ms) == SERVER_QUERIES
 
 
 def test_a_server_that_cannot_hold_its_bound_any_more_stops_at_once() -> None:
-    rule = server_rule(StopRule(warm_up_ms=0.0), per_second=1.0)
+    rule = server_rule(StopRule(warm_up_ms=0.0), per_second=1.0, limit_seconds=np.inf)
     measured = arrivals(20, 1.0, rule, latency_bound_ms=10.0)
     assert len(measured.latencies_ms) == SERVER_QUERIES // 100 + 1
     assert not holds(measured, 10.0)
 
 
 def test_a_servers_cap_leaves_a_backend_that_keeps_up_twice_its_time() -> None:
-    assert server_rule(StopRule(), per_second=20.0).cap_seconds == 2 * SERVER_QUERIES / 20
-    assert server_rule(StopRule(seconds=10.0), per_second=1e4).minimum_count == 100_000
+    assert server_rule(StopRule(), 20.0, np.inf).cap_seconds == 2 * SERVER_QUERIES / 20
+    assert server_rule(StopRule(seconds=10.0), 1e4, np.inf).minimum_count == 100_000
+
+
+def test_a_servers_round_ends_at_its_limit() -> None:
+    assert server_rule(StopRule(), per_second=20.0, limit_seconds=60.0).cap_seconds == 60.0
+    long = server_rule(StopRule(seconds=100.0), per_second=1e3, limit_seconds=11.0)
+    assert long.minimum_count == 10_000  # in ten seconds, and one is spare
+
+
+def alone(latency_ms: float) -> Round:
+    return Round((latency_ms,) * 10, 10 * latency_ms, "enough")
+
+
+def test_a_search_begins_at_the_rate_whose_arrivals_come_in_time() -> None:
+    search = rate_search(alone(20.0), latency_bound_ms=33.0, limit_seconds=110.0)
+    assert (search.slowest, search.fastest) == (pytest.approx(10.0), 50.0)
+    for _ in range(8):  # at the slowest rates too, the arrivals end by themselves
+        rule = server_rule(StopRule(warm_up_ms=0.0), search.next_rate, 110.0)
+        measured = arrivals(1, search.next_rate, rule)
+        assert (measured.stopped_by, measured.wall_ms < 110e3) == ("enough", True)
+        search.fastest = search.next_rate
+
+
+def test_a_search_that_finds_nothing_is_given_up_at_once() -> None:
+    with pytest.raises(GivenUp, match=r"takes 40.0 ms, more than the bound of 33 ms"):
+        rate_search(alone(40.0), latency_bound_ms=33.0, limit_seconds=60.0)
+    with pytest.raises(GivenUp, match=r"above 146.7 a second; give it 6 times --limit-seconds"):
+        rate_search(alone(20.0), latency_bound_ms=33.0, limit_seconds=7.5)
 
 
 def test_the_highest_rate_is_found_by_halving() -> None:
