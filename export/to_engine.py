@@ -63,7 +63,8 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     with only_writer(output.parent):
         with written_whole(output) as temporary:
             temporary.write_bytes(plan)
-        write_sidecar(output, card, build)
+            # Before the engine takes its name: a disk that is full leaves the old pair.
+            write_sidecar(output, card, build, content=temporary)
         if cache is not None:
             try:
                 cache.keep(config)

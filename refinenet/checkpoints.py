@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,11 @@ def load_plain(path: Path) -> Any:
     """
     path = existing_file(path)
     try:
+        _check_stored_plainly(path)
         with safe_globals(NUMPY_SCALARS), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a plain PyTorch checkpoint: it holds something other than tensors, "
@@ -152,6 +156,19 @@ def load_plain(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is not a whole PyTorch checkpoint (wrong type, or cut short); copy it again"
         ) from error
+
+
+def _check_stored_plainly(path: Path) -> None:
+    """CheckpointError for a compressed archive: what it unpacks to has no bound, and PyTorch never
+    writes one."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise CheckpointError(
+                f"{path} is a compressed archive, and PyTorch's checkpoints are not compressed; "
+                "unpack it, or save the state_dict again"
+            )
 
 
 def fill(model: nn.Module, weights: Weights, source: str) -> None:

@@ -93,9 +93,15 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".card.json")
 
 
-def write_sidecar(path: Path, card: Card, build: Mapping[str, Any] | None = None) -> Sidecar:
-    """Describe the finished file `path` in the sidecar beside it."""
-    sidecar = Sidecar(card, sha256_of(path), path.stat().st_size, build or {})
+def write_sidecar(
+    path: Path, card: Card, build: Mapping[str, Any] | None = None, content: Path | None = None
+) -> Sidecar:
+    """Describe the finished file `path` in the sidecar beside it.
+
+    content: where the finished file lies, if it has not taken its name yet.
+    """
+    content = content or path
+    sidecar = Sidecar(card, sha256_of(content), content.stat().st_size, build or {})
     _save_sidecar(path, sidecar)
     return sidecar
 

@@ -57,8 +57,11 @@ def _safetensors_metadata(file: BinaryIO, size: int) -> dict[str, str]:
     if not isinstance(header, dict):
         raise ValueError("the header is not an object")
     tensors = [entry for key, entry in header.items() if key != "__metadata__"]
-    if 8 + length + sum(map(_tensor_bytes, tensors)) != size:
+    data_bytes = size - 8 - length
+    if sum(map(_tensor_bytes, tensors)) != data_bytes:
         raise EOFError
+    if any(entry["data_offsets"][1] > data_bytes for entry in tensors):
+        raise ValueError("a tensor lies behind the end of the file")
     metadata = header.get("__metadata__", {})
     return {str(key): str(value) for key, value in metadata.items()}
 

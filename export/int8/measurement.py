@@ -21,7 +21,7 @@ from export.onnx_file import outline
 from refinenet.activation_ranges import Ranges, load_ranges, shipped_ranges
 from refinenet.checkpoints import load_checkpoint
 from runtime.errors import InputError
-from runtime.frames import images_of
+from runtime.frames import images_of, read_frame
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,10 @@ def plan_measurement(
     source = calibration or shipped_ranges(weights)
     given = calibration is not None
     if source.suffix != ".json":
-        return Measurement(tuple(images_of(source)), None, chosen, quiet)
+        images = tuple(images_of(source))
+        for image in images:
+            read_frame(image)  # one that is broken must not be found after the FP32 file is there
+        return Measurement(images, None, chosen, quiet)
     if method is not None or percentile is not None:
         raise InputError(
             "--calibration-method and --percentile measure images, and "

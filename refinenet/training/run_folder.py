@@ -68,7 +68,10 @@ class RunFolder:
         origin = {"parents": dict(self.card.parents), "details": details}
         saved = {"identity": dict(self.identity), "origin": origin, **state.to_dict()}
         with written_whole(self.state_file) as temporary:
-            torch.save(saved, temporary)
+            try:
+                torch.save(saved, temporary)
+            except RuntimeError as error:  # PyTorch's own writer, when the disk is full or broken
+                raise OSError(str(error).partition("\n")[0]) from error
         self.write_results(state)
 
     def write_results(self, state: TrainingState) -> None:
