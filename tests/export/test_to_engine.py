@@ -326,12 +326,12 @@ def test_two_builds_at_once_leave_one_engine_with_its_own_card(
         assert other.stdout is not None
         assert other.stdout.readline() == "ready\n"
 
-        def let_the_other_build_first(*sidecar: Any) -> Sidecar:
+        def let_the_other_build_first(*sidecar: Any, **content: Any) -> Sidecar:
             other.stdin.write("go\n")
             other.stdin.flush()
             with suppress(subprocess.TimeoutExpired):
                 other.wait(2)
-            return write_sidecar(*sidecar)
+            return write_sidecar(*sidecar, **content)
 
         monkeypatch.setattr(to_engine_module, "write_sidecar", let_the_other_build_first)
         engine = to_engine(path, replace(RTX, targets=("sm_86",)))
