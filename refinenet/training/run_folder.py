@@ -71,6 +71,8 @@ class RunFolder:
             try:
                 torch.save(saved, temporary)
             except RuntimeError as error:  # PyTorch's own writer, when the disk is full or broken
+                if str(error).startswith("DataLoader worker"):
+                    raise  # out of a signal handler; see Batches.plain_errors
                 raise OSError(str(error).partition("\n")[0]) from error
         self.write_results(state)
 

@@ -74,7 +74,7 @@ ONLY_THE_NETWORK_KNOWS = (
     *("a card of 2 classes", "a card of another network", "a card of no network"),
     *("a card of a giant network",),
 )
-LAST_BYTE = ("last byte lost",)  # of a PNG, whose pixels are all there, or a JSON's end of line
+LAST_BYTE = ("last byte lost",)  # of a PNG, whose pixels are all there, or a text's end of line
 
 TRIALS = (
     Trial("image", "data/images/val/0.png", f"data check {DATA.replace('--data ', '')}"),
@@ -134,12 +134,12 @@ TRIALS = (
         "ranges",
         "ranges.json",
         "export toy.safetensors --output out --size 64x64 --calibration ranges.json",
+        LAST_BYTE,
     ),
     Trial(
         "image",
         "photo.png",
         "export toy.safetensors --output out --size 64x64 --calibration photo.png",
-        LAST_BYTE,
     ),
     Trial("ONNX file", "toy.fp32.onnx", "build toy.fp32.onnx --runtime rtx"),
     Trial(
@@ -180,8 +180,8 @@ TRIALS = (
     ),
     Trial("image", "photo.png", BENCHMARK),
     Trial("label", "data/labels/val/0.png", f"{BENCHMARK} {DATA}", LAST_BYTE),
-    Trial("record", "record.json", "report record.json", LAST_BYTE),
-    Trial("Markdown page", "page.md", "report record.json --markdown page.md"),
+    Trial("record", "record.json", "report record.json"),
+    Trial("Markdown page", "page.md", "report record.json --markdown page.md", LAST_BYTE),
     Trial("image", "photo.png", SEGMENT),
     Trial("image", "photo.jpg", SEGMENT.replace("photo.png", "photo.jpg")),
     Trial("image", "photo.bmp", SEGMENT.replace("photo.png", "photo.bmp")),
