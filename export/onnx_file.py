@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import onnx
@@ -13,6 +13,8 @@ from onnx import helper, numpy_helper
 
 from runtime.files import written_whole
 from runtime.protobuf import Field, fields
+
+Message = TypeVar("Message", onnx.ModelProto, onnx.GraphProto)
 
 # Protobuf's own limit is 2 GiB; the rest of the message needs some of it.
 EXTERNAL_ABOVE_BYTES = 2**31 - 2**24
@@ -72,8 +74,8 @@ def values_of(weight: onnx.TensorProto, folder: Path) -> NDArray[Any]:
 def typed(model: onnx.ModelProto) -> onnx.GraphProto:
     """The graph with the types and shapes of all tensors, and without its large weights, which
     shape inference would copy three times."""
-    bare = _without_graph(model)
-    bare.graph.CopyFrom(_without_weights(model.graph))
+    bare = _without("graph", model)
+    bare.graph.CopyFrom(_without("initializer", model.graph))
     for weight in model.graph.initializer:
         if weight.ByteSize() > SMALL_BYTES:
             bare.graph.initializer.add(
@@ -90,8 +92,8 @@ def typed(model: onnx.ModelProto) -> onnx.GraphProto:
 def write_model(model: onnx.ModelProto, path: Path) -> None:
     """What model.SerializeToString() gives, field by field."""
     weights = model.graph.initializer
-    frame = _without_graph(model)
-    rest = _without_weights(model.graph).SerializeToString()
+    frame = _without("graph", model)
+    rest = _without("initializer", model.graph).SerializeToString()
     sizes = [weight.ByteSize() for weight in weights]
     length = len(rest) + sum(1 + len(_varint(size)) + size for size in sizes)
     with path.open("wb") as file:
@@ -133,18 +135,11 @@ def _point_to(weight: onnx.TensorProto, location: str, offset: int, length: int)
         weight.external_data.add(key=key, value=str(value))
 
 
-def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
-    frame = onnx.ModelProto()
-    for entry, value in model.ListFields():
-        if entry.name != "graph":
-            _copy_field(frame, entry.name, value)
-    return frame
-
-
-def _without_weights(graph: onnx.GraphProto) -> onnx.GraphProto:
-    rest = onnx.GraphProto()
-    for entry, value in graph.ListFields():
-        if entry.name != "initializer":
+def _without(left_out: str, message: Message) -> Message:
+    """A copy of a protobuf message without one of its fields."""
+    rest = type(message)()
+    for entry, value in message.ListFields():
+        if entry.name != left_out:
             _copy_field(rest, entry.name, value)
     return rest
 

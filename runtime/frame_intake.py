@@ -21,9 +21,8 @@ from runtime import gpu
 from runtime.errors import DeployError
 from runtime.gpu_frames import GpuFrames
 
-ALIGNMENT_BYTES = (
-    256  # of a tensor's address: IExecutionContext::setTensorAddress, NvInferRuntime.h
-)
+# Of a tensor's address: IExecutionContext::setTensorAddress, NvInferRuntime.h.
+ALIGNMENT_BYTES = 256
 
 
 class FrameIntake:

@@ -9,12 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
+from camera_server import CameraServer
 from numpy.typing import NDArray
 
 INTERVAL_S = 0.01
 
 
-class MjpegServer:
+class MjpegServer(CameraServer):
     """Sends the frames to whoever connects, then hangs up.
 
     port: 0 takes a free one. stall_s: how long it falls silent before it hangs up.
@@ -47,21 +48,6 @@ class MjpegServer:
             def log_message(self, *_: object) -> None:
                 """Nothing on stderr."""
 
-        self._silence = silence
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Camera)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
-        self.address = f"http://127.0.0.1:{self.port}/video.mjpg"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), daemon=True
-        )
-        self._thread.start()
-
-    def __enter__(self) -> MjpegServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._silence.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        server = ThreadingHTTPServer(("127.0.0.1", port), Camera)
+        server.daemon_threads = True
+        super().__init__(server, silence, "http://127.0.0.1:{}/video.mjpg")

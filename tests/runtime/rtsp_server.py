@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
+from camera_server import CameraServer
 from numpy.typing import NDArray
 
 INTERVAL_S = 0.01
@@ -40,7 +41,7 @@ a=control:video
 """.replace("\n", "\r\n")
 
 
-class RtspServer:
+class RtspServer(CameraServer):
     """Sends the frames to whoever plays them, then hangs up.
 
     frames: (H, W, 3) uint8 BGR; H and W multiples of 8 up to 2040, as RFC 2435 counts them.
@@ -92,23 +93,7 @@ class RtspServer:
             daemon_threads = True
 
         server = self
-        self._silence = silence
-        self._server = Server(("127.0.0.1", port), Camera)
-        self.port = self._server.server_address[1]
-        self.address = f"rtsp://127.0.0.1:{self.port}/live"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), daemon=True
-        )
-        self._thread.start()
-
-    def __enter__(self) -> RtspServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._silence.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Server(("127.0.0.1", port), Camera), silence, "rtsp://127.0.0.1:{}/live")
 
 
 def requests(connection: BinaryIO) -> Iterator[tuple[str, dict[str, str]]]:
