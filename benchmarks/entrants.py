@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Judged
-from benchmarks.backends import CUDA, Backend, Candidate, reason_of
+from benchmarks.backends import CPU, CUDA, Backend, Candidate, reason_of
 from benchmarks.host.gpu_state import device_memory
 from benchmarks.host.memory import watched_memory
 from benchmarks.records.measurements import Accuracy, FrameBudget, Measurement, Memory, Phases
 from benchmarks.records.record import Result
 from runtime.card import read_sidecar
+from runtime.errors import InputError
 from runtime.files import sha256_of
 
 
@@ -78,7 +79,10 @@ class Entrant:
 
 
 def opened(candidate: Candidate, frames: NDArray[np.uint8], stack: ExitStack) -> Entrant:
-    """Open a backend and show it its first frames, (N, H, W, 3); the stack closes it."""
+    """Open a backend and show it its first frames, (N, H, W, 3); the stack closes it.
+
+    Raises InputError for a file that the CPU refuses: no other machine would take it either.
+    """
     entrant = Entrant(candidate)
     try:
         open_backend = candidate.opener()
@@ -93,6 +97,8 @@ def opened(candidate: Candidate, frames: NDArray[np.uint8], stack: ExitStack) ->
             entrant.first_frame_ms = _milliseconds_since(start_ns)
         entrant.backend, entrant.memory = backend, watch.found
     except Exception as error:
+        if isinstance(error, InputError) and candidate.device == CPU:
+            raise
         entrant.load_ms = None
         entrant.not_run = reason_of(error)
     return entrant

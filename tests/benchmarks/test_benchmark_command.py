@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 from benchmarks.benchmark_command import benchmark
@@ -105,6 +106,19 @@ def test_where_nothing_can_run_the_record_is_written_and_the_command_fails(
     with pytest.raises(DeviceError, match="none of the 3 backends"):
         benchmark([str(engine), "--images", str(photos), "--json", str(file), *QUICK])
     assert read_record(file).results[0].not_run
+
+
+def test_a_file_that_onnx_runtime_refuses_leaves_no_record(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    contents = onnx.load(model)
+    contents.opset_import[0].version = 2199
+    onnx.save(contents, hostile := tmp_path / "hostile.onnx")
+    file = tmp_path / "record.json"
+    arguments = [str(model), str(hostile), "--images", str(photos), "--json", str(file)]
+    with pytest.raises(InputError, match=r"cannot load .*hostile\.onnx"):
+        benchmark([*arguments, *QUICK])
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from benchmarks import measure
 from benchmarks.backends import CPU, CUDA, Backend, Candidate
 from benchmarks.entrants import Entrant, opened
 from runtime.card import Card
-from runtime.errors import InputError
+from runtime.errors import DeviceError, InputError
 
 CARD = Card(variant="tiny", classes=("a",), palette=((0, 0, 0),))
 FRAMES = np.zeros((1, 4, 5, 3), np.uint8)
@@ -51,7 +51,7 @@ def raising(error: BaseException) -> Callable[[], Backend]:
 @pytest.mark.parametrize(
     ("open_backend", "reason"),
     [
-        (raising(InputError("a.onnx is no model")), "a.onnx is no model"),
+        (raising(DeviceError("the driver is too old")), "the driver is too old"),
         (raising(ValueError("odd")), "ValueError: odd"),
         (Refusing, "TypeError: incompatible function arguments"),
     ],
@@ -61,6 +61,14 @@ def test_a_backend_that_cannot_be_opened_says_why(
 ) -> None:
     with ExitStack() as stack:
         assert opened(candidate(open_backend), FRAMES, stack).not_run == reason
+
+
+def test_a_file_that_the_cpu_refuses_is_bad_input_and_elsewhere_costs_its_row() -> None:
+    refused = raising(InputError("a.onnx is no model"))
+    with ExitStack() as stack:
+        with pytest.raises(InputError, match="no model"):
+            opened(candidate(refused), FRAMES, stack)
+        assert opened(candidate(refused, CUDA), FRAMES, stack).not_run == "a.onnx is no model"
 
 
 def test_the_user_can_still_interrupt_an_opening() -> None:
