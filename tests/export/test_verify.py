@@ -24,6 +24,7 @@ from runtime.errors import EngineMismatch, InputError
 from runtime.files import sha256_of
 from runtime.tensorrt_api import gpu_present
 
+PIXELS = 120 * 160  # of a frame of the exports
 without_a_gpu = pytest.mark.skipif(gpu_present(), reason="this machine can run the engines")
 
 
@@ -148,11 +149,32 @@ def test_a_required_engine_that_cannot_run_is_a_failure(with_engines: VerifyOpti
     assert {result.status for result in results[3:]} == {FAILED}
 
 
+def agreement_apart_from_ties(result: StageResult) -> float:
+    """The share of equal pixels where rounding alone does not decide."""
+    measured = result.measures
+    differing = measured["differing_pixels"] - measured["of_these_ties"]
+    return float(1 - differing / (PIXELS * measured["images"] - measured["tied_pixels"]))
+
+
 @pytest.mark.gpu
 def test_engines_pass_on_a_gpu(with_engines: VerifyOptions) -> None:
     if not gpu_present():
         pytest.skip("no GPU")
-    assert set(statuses(verify(replace(with_engines, require_engine=True))).values()) == {PASSED}
+    results = verify(replace(with_engines, require_engine=True))
+    for result in results:
+        assert result.measures, result.reason  # it ran
+        # In FP32 the photo may lose one pixel of 19,200, and two of its ties are within 1e-4
+        # deviations, which a GPU's order of summation may turn.
+        gate = GATES[result.name.partition(".")[0]].pixels
+        assert agreement_apart_from_ties(result) >= gate, result
+
+
+def test_apart_from_ties_a_bad_scale_still_fails(options: VerifyOptions) -> None:
+    edit(options.folder / "street.int8.onnx", one_bad_scale)
+    fp32, fp16, int8 = verify(options)
+    assert agreement_apart_from_ties(fp32) == 1
+    assert agreement_apart_from_ties(fp16) >= GATES["fp16"].pixels
+    assert agreement_apart_from_ties(int8) < GATES["int8"].pixels
 
 
 def test_an_engine_of_another_onnx_file_is_refused(with_engines: VerifyOptions) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_models import CARD, brightest_channel, write_model
+from tiny_models import CARD, brightest_channel, untied, write_model
 
 from runtime import Segmenter, tensorrt_api
 from runtime.card import sidecar_path, write_sidecar
@@ -76,6 +76,25 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
         return built(onnx_file, request.param, profile)
 
     return build_engine
+
+
+@pytest.fixture
+def camvid(camvid: list[Frame]) -> list[Frame]:
+    return [untied(frame) for frame in camvid]
+
+
+@pytest.fixture
+def street(street: Frame) -> Frame:
+    return untied(street)
+
+
+def test_each_pixel_of_these_frames_has_one_brightest_channel(
+    camvid: list[Frame], street: Frame
+) -> None:
+    for frame in (*camvid, street):
+        darker, brightest = np.moveaxis(np.sort(frame, axis=2), 2, 0)[1:]
+        assert (darker < brightest).all()
+        assert np.unique(brightest_channel(frame)).tolist() == [0, 1, 2]
 
 
 @pytest.fixture
@@ -235,7 +254,8 @@ driver.init()
 context = driver.Device(0).make_context()
 from runtime import Segmenter
 from runtime.loaded_engine import EngineOptions
-frame = np.random.default_rng(0).integers(0, 256, (360, 480, 3), np.uint8)
+noise = np.random.default_rng(0).integers(0, 256, (360, 480, 3), np.uint8)
+frame = noise & 252 | np.uint8([2, 1, 0])  # untied
 with Segmenter.open(sys.argv[1], options=EngineOptions(cuda="pycuda")) as segmenter:
     assert "PyCUDA" in segmenter.description
     for mask in segmenter.stream([frame] * 8):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_models import brightest_channel, write_model
+from tiny_models import brightest_channel, untied, write_model
 
 from runtime import Segmenter
 from runtime.errors import DeviceError, InputError
@@ -68,6 +68,11 @@ def to_gpu(request: pytest.FixtureRequest) -> ToGpu:
     if not library.cuda.is_available():
         pytest.skip("this torch has no CUDA")
     return lambda frame: library.from_numpy(frame).cuda()
+
+
+@pytest.fixture
+def camvid(camvid: list[Frame]) -> list[Frame]:
+    return [untied(frame) for frame in camvid]
 
 
 @pytest.fixture
