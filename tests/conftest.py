@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from runtime.tensorrt_api import gpu_present
+
+if TYPE_CHECKING:
+    from rtx_probe import RtxAnswers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +22,24 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the data in ../shared is not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def rtx_answers(tmp_path_factory: pytest.TempPathFactory) -> RtxAnswers:
+    """Whether TensorRT-RTX runs on this GPU, or why not; skips without either."""
+    if not gpu_present():
+        pytest.skip("no GPU")
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    from rtx_probe import ask_rtx
+
+    return ask_rtx(tmp_path_factory.mktemp("rtx"))
+
+
+@pytest.fixture(scope="session")
+def rtx_runs(rtx_answers: RtxAnswers) -> None:
+    """Skips where TensorRT-RTX says that it does not support this GPU, in its words."""
+    if rtx_answers.unsupported:
+        pytest.skip(rtx_answers.portable)
 
 
 @pytest.fixture(scope="session")

@@ -365,6 +365,7 @@ def test_the_sidecar_is_plain_json(built: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("rtx_runs")
 def test_an_engine_says_what_its_onnx_file_says(
     built: Path, streets: list[NDArray[np.uint8]]
 ) -> None:
@@ -372,8 +373,6 @@ def test_an_engine_says_what_its_onnx_file_says(
 
     from runtime.engine import Engine
 
-    if not tensorrt_api.gpu_present():
-        pytest.skip("no GPU")
     with Engine.open(built / "street.fp16.rtx.engine") as engine:
         shares = [agreement(engine(f), run(built / "street.fp16.onnx", f)) for f in streets]
     assert np.mean(shares) >= 0.995

@@ -157,9 +157,8 @@ def agreement_apart_from_ties(result: StageResult) -> float:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("rtx_runs")
 def test_engines_pass_on_a_gpu(with_engines: VerifyOptions) -> None:
-    if not gpu_present():
-        pytest.skip("no GPU")
     results = verify(replace(with_engines, require_engine=True))
     for result in results:
         assert result.measures, result.reason  # it ran

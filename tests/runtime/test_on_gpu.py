@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rtx_probe import UNSUPPORTED, RtxAnswers, ask_rtx
 from tiny_models import CARD, brightest_channel, untied, write_model
 
 from runtime import Segmenter, tensorrt_api
 from runtime.card import sidecar_path, write_sidecar
+from runtime.compatibility import RTX_COMPUTE_CAPABILITIES
 from runtime.engine import Engine
 from runtime.errors import DeviceError
 from runtime.loaded_engine import EngineOptions
@@ -70,6 +72,8 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
         pytest.skip("no GPU")
     if not tensorrt_api.is_installed(request.param):
         pytest.skip(f"{request.param} is not installed")
+    if request.param == "rtx":
+        request.getfixturevalue("rtx_runs")
 
     def build_engine(shape: Any = SHAPE, profile: tuple[Any, ...] | None = None) -> Path:
         onnx_file = write_model(tmp_path / "toy.fp32.onnx", shape)
@@ -105,6 +109,48 @@ def free_bytes() -> Callable[[], int]:
     from cuda.bindings import runtime as cudart
 
     return lambda: int(cudart.cudaMemGetInfo()[1])
+
+
+@pytest.mark.gpu
+def test_rtx_runs_or_says_that_it_does_not_support_this_gpu(
+    rtx_answers: RtxAnswers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from runtime import gpu
+
+    capability = gpu.current_device().compute_capability
+    answers = {"portable": rtx_answers.portable, "current": rtx_answers.current}
+    with capsys.disabled():  # seen whether it passes or not
+        for built_for, answer in answers.items():
+            print(f"\nTensorRT-RTX on {capability}, {built_for}: {answer or 'runs'}")
+    for answer in filter(None, answers.values()):
+        assert capability not in RTX_COMPUTE_CAPABILITIES
+        assert UNSUPPORTED.search(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "unsupported"),
+    [
+        ("", False),
+        ("TensorRT cannot load toy.engine: out of memory", False),
+        ("the mask is wrong", False),
+        ("The engine cannot run on this GPU, which has compute capability 9.0", True),
+        ("TensorRT cannot load toy.engine: no reason [INVALID UNSUPPORTED_CC; ]", True),
+        ("TensorRT-RTX 1.7.1.116 refuses the target current; leave it out", True),
+        ("Error Code 1: Internal Error (The current SM version is not supported)", True),
+    ],
+)
+def test_an_unsupported_gpu_is_told_from_other_failures(answer: str, unsupported: bool) -> None:
+    assert RtxAnswers(portable=answer, current="").unsupported is unsupported
+
+
+def test_without_a_gpu_the_probe_says_what_rtx_says(tmp_path: Path) -> None:
+    if tensorrt_api.gpu_present() or not tensorrt_api.is_installed("rtx"):
+        pytest.skip("needs TensorRT-RTX, and a machine without a GPU")
+    answers = ask_rtx(tmp_path)
+    assert "no GPU that can run toy.fp32.rtx.engine" in answers.portable
+    assert "[INVALID; " in answers.portable
+    assert "target current is this machine's GPU, and it has none" in answers.current
+    assert not answers.unsupported
 
 
 @pytest.mark.gpu
