@@ -14,6 +14,9 @@ from runtime.errors import DeployError, MissingPackage
 
 DISTRIBUTIONS = MappingProxyType({"cuda-python": "cuda-bindings", "pycuda": "pycuda"})
 INSTALL = "pip install 'refinenet-deploy[{}]'"
+INSTEAD_OF_RTX = (
+    f"full TensorRT: {INSTALL.format('tensorrt')}; or .onnx files on ONNX Runtime: --provider cuda"
+)
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,8 @@ def _gpu() -> list[Finding]:
             "RTX engines here",
             listed,
             f"{device.compute_capability} is "
-            + ("supported" if listed else "not listed by NVIDIA; untested"),
-            "" if listed else f"full TensorRT serves it: {INSTALL.format('tensorrt')}",
+            + ("supported" if listed else "not listed by NVIDIA: TensorRT-RTX may refuse it"),
+            "" if listed else INSTEAD_OF_RTX,
         ),
     ]
 

@@ -38,7 +38,20 @@ def test_a_gpu_that_rtx_is_not_meant_for_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gpu, "current_device", lambda: jetson)
     monkeypatch.setattr(gpu, "find_spec", lambda name: name == "pycuda" or None)
     assert found("GPU").found == "Orin, sm_87, 8 GiB, driver for CUDA 12.6"
-    assert not found("RTX engines here").present
+    assert found("RTX engines here") == Finding(
+        "RTX engines here",
+        False,
+        "sm_87 is not listed by NVIDIA: TensorRT-RTX may refuse it",
+        "full TensorRT: pip install 'refinenet-deploy[tensorrt]'; "
+        "or .onnx files on ONNX Runtime: --provider cuda",
+    )
+
+
+def test_a_gpu_that_rtx_is_meant_for_needs_nothing_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    desktop = gpu.Device("NVIDIA RTX A4000", "sm_86", "13.0", 16 * 2**30, integrated=False)
+    monkeypatch.setattr(gpu, "current_device", lambda: desktop)
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name == "pycuda" or None)
+    assert found("RTX engines here") == Finding("RTX engines here", True, "sm_86 is supported")
 
 
 def test_a_lean_runtime_is_told_where_it_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
