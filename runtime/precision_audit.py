@@ -180,6 +180,11 @@ def inspect_engine(path: Path, package: str, *, version_compatible: bool = False
 
     version_compatible: it carries a runtime of its own, which TensorRT may execute.
     """
+    return audit_inspector(inspector_json(path, package, version_compatible=version_compatible))
+
+
+def inspector_json(path: Path, package: str, *, version_compatible: bool = False) -> str:
+    """The inspector's own words, for inspect_engine."""
     trt = tensorrt_api.load_for_running(package, version_compatible=version_compatible)
     logger = tensorrt_api.make_logger(trt)
     runtime = tensorrt_api.made(trt, trt.module.Runtime, logger)
@@ -189,4 +194,4 @@ def inspect_engine(path: Path, package: str, *, version_compatible: bool = False
     if engine is None:
         raise DeviceError(f"TensorRT cannot load {path.name}: {tensorrt_api.reason(logger)}")
     inspector = engine.create_engine_inspector()
-    return audit_inspector(inspector.get_engine_information(trt.module.LayerInformationFormat.JSON))
+    return str(inspector.get_engine_information(trt.module.LayerInformationFormat.JSON))

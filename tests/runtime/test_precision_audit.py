@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import CARD
 
-from runtime import tensorrt_api
+from runtime import gpu, tensorrt_api
 from runtime.card import sidecar_path, write_sidecar
 from runtime.inspect import inspect_file
 from runtime.precision_audit import (
@@ -20,6 +20,7 @@ from runtime.precision_audit import (
     audit_onnx,
     audit_rtx_plan,
     inspect_engine,
+    inspector_json,
 )
 
 CHANNELS = 16
@@ -87,26 +88,31 @@ def test_an_onnx_file_shows_what_is_asked_for(three_convolutions: Path) -> None:
     assert audit.source.endswith("not what it runs")
 
 
-@pytest.fixture
-def plan(three_convolutions: Path) -> Path:
-    """A real engine of it, built without a GPU."""
-    if not tensorrt_api.is_installed("rtx"):
-        pytest.skip("TensorRT-RTX is not installed")
+def built(onnx_file: Path, package: str) -> Path:
+    """A real engine of it; with TensorRT-RTX, without a GPU."""
     from export.building.builder_config import configure, network_flags
     from export.building.engine_options import EngineOptions
     from export.building.onnx_parser import parse
 
-    trt = tensorrt_api.load("rtx")
+    trt = tensorrt_api.load(package)
     logger = tensorrt_api.make_logger(trt)
     builder = trt.module.Builder(logger)
     network, config = builder.create_network(network_flags(trt)), builder.create_builder_config()
     configure(trt, config, EngineOptions())
-    parse(trt, logger, network, three_convolutions)
-    path = three_convolutions.with_name("three.int8.rtx.engine")
+    parse(trt, logger, network, onnx_file)
+    path = onnx_file.with_name(f"three.int8.{package}.engine")
     path.write_bytes(memoryview(builder.build_serialized_network(network, config)))
-    build = {"package": "rtx", "version": trt.version, "compute_capabilities": []}
+    capabilities = [gpu.current_device().compute_capability] if package == "tensorrt" else []
+    build = {"package": package, "version": trt.version, "compute_capabilities": capabilities}
     write_sidecar(path, CARD, build)
     return path
+
+
+@pytest.fixture
+def plan(three_convolutions: Path) -> Path:
+    if not tensorrt_api.is_installed("rtx"):
+        pytest.skip("TensorRT-RTX is not installed")
+    return built(three_convolutions, "rtx")
 
 
 def test_a_plan_shows_what_was_compiled(plan: Path) -> None:
@@ -186,7 +192,22 @@ def test_an_inspector_that_tells_nothing_gives_way_to_the_plan(
 
 
 @pytest.mark.gpu
-def test_the_inspector_of_a_gpu_answers(plan: Path) -> None:
+@pytest.mark.parametrize("package", ["tensorrt", "rtx"])
+def test_the_inspector_of_a_gpu_answers(
+    package: str, three_convolutions: Path, request: pytest.FixtureRequest
+) -> None:
     if not tensorrt_api.gpu_present():
         pytest.skip("no GPU")
-    assert len(inspect_engine(plan, "rtx").weighted) == 3
+    if not tensorrt_api.is_installed(package):
+        pytest.skip(f"{package} is not installed")
+    if package == "rtx":
+        request.getfixturevalue("rtx_runs")
+    path = built(three_convolutions, package)
+    text = inspector_json(path, package)
+    assert json.loads(text)["Layers"], text
+    audit = inspect_engine(path, package)
+    assert audit.source.startswith("TensorRT's inspector")
+    assert audit.precisions.keys() <= {"fp32", "fp16", "int8"}, text
+    # What TensorRT-RTX calls its layers is written nowhere; inspect may have to read the plan.
+    assert audit.weighted or package == "rtx", text
+    assert inspect_file(path)["precisions"].startswith("of ")
