@@ -79,6 +79,7 @@ class Engine:
         """sha256: of the file, where it was computed already."""
         options = options or EngineOptions()
         self._path, self.card, self._lock, self._closed = path, card, threading.Lock(), False
+        self._first_result = threading.Lock()
         self._lanes: list[Lane] = []
         self._free: list[Lane] = []
         cuda = gpu.choose(options.cuda)
@@ -142,7 +143,7 @@ class Engine:
                 lane.require_open()
                 with self._context:
                     lane.submit(frames)
-                    return lane.collect(out)
+                    return self._collect(lane, out)
         finally:
             self._free.append(lane)
 
@@ -170,9 +171,20 @@ class Engine:
             with lane.busy:
                 lane.require_open()
                 with self._context:
-                    return lane.collect(out)
+                    return self._collect(lane, out)
         finally:
             self._free.append(lane)
+
+    def _collect(self, lane: Lane, out: NDArray[Any] | None) -> NDArray[Any]:
+        """The lane's result, and after the engine's first the kernels that were compiled for it: a
+        service that is killed has no close(), which keeps those of later shapes."""
+        result = lane.collect(out)
+        if self._first_result.acquire(blocking=False):  # never released: for one thread, once
+            # TensorRT-RTX does not say that a cache may be read while it grows: no new context
+            # and no computation meanwhile.
+            with self._lock, self._shared.order:
+                self._loaded.save_cache()
+        return result
 
     def accept(self, frames: GpuFrames) -> GpuFrames:
         """Frames on the GPU as a call takes them: as they are, since a lane waits for their

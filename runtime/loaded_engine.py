@@ -157,7 +157,10 @@ class LoadedEngine:
             raise DeviceError(f"{self._path.name}: {call} failed: {reason}. See refinenet doctor")
 
     def save_cache(self) -> None:
-        """Keep what TensorRT-RTX compiled; a note says it if the file cannot be written."""
+        """Keep what TensorRT-RTX compiled, if it grew; a note says it if that cannot be written.
+
+        The caller sees to it that nothing is compiled meanwhile.
+        """
         if self._cache is not None:
             self._note(self._cache.save())
 
@@ -166,7 +169,7 @@ class LoadedEngine:
         self._strategy = self._cache = self._engine = self._runtime = None
 
     def _note(self, note: str | None) -> None:
-        if note is not None:
+        if note is not None and note not in self.notes:  # a full disk is so twice
             self.notes.append(note)
 
     def _made(self, thing: Any) -> Any:

@@ -403,6 +403,72 @@ def test_rtx_keeps_its_kernels_beside_the_engine(
     assert (tmp_path / "street.fp16.engine.kernels").exists()
 
 
+def test_kernels_are_kept_after_the_first_result_and_once(
+    strict_engine: Opener, strict_gpu: Gpu, rtx: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "street.fp16.engine.kernels"
+    engine, _ = strict_engine(rtx, FREE)
+    with engine:
+        assert not kept.exists()
+        engine.submit(frames(*SMALL)).result()
+        first = kept.read_bytes()
+        for seed in range(3):
+            engine(frames(*SMALL, seed=seed))
+        engine(frames(2, 5, 5, 3))  # compiled anew
+        assert strict_gpu.calls.count("serialize") == 1
+        assert kept.read_bytes() == first
+    assert strict_gpu.calls.count("serialize") == 2
+    assert b"(2, 5, 5, 3)" in kept.read_bytes()
+    assert b"(2, 5, 5, 3)" not in first
+
+
+def test_kernels_that_are_as_they_were_are_not_written_again(
+    strict_engine: Opener, rtx: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "street.fp16.engine.kernels"
+    engine, _ = strict_engine(rtx, FIXED)
+    with engine:
+        engine(frames(*SMALL))
+        kept.unlink()
+    assert not kept.exists()
+
+
+def test_of_results_that_come_at_once_one_keeps_the_kernels(
+    strict_engine: Opener, strict_gpu: Gpu, rtx: Path
+) -> None:
+    engine, _ = strict_engine(rtx, FIXED)
+    ready = threading.Barrier(4)
+    right: list[bool] = []
+
+    def work(seed: int) -> None:
+        batch = frames(*SMALL, seed=seed)
+        job = engine.submit(batch)
+        ready.wait()
+        right.append(bool((job.result() == expected(batch)).all()))
+
+    with engine:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert right == [True] * 4
+        assert strict_gpu.calls.count("serialize") == 1
+
+
+def test_kernels_that_cannot_be_kept_cost_no_mask_and_one_note(
+    strict_engine: Opener, rtx: Path, tmp_path: Path
+) -> None:
+    engine, _ = strict_engine(rtx, FIXED)
+    (tmp_path / "street.fp16.engine.kernels").mkdir()  # which even root cannot replace with a file
+    with engine:
+        batch = frames(*SMALL)
+        np.testing.assert_array_equal(engine(batch), expected(batch))
+        assert len(engine.notes) == 1
+        assert "the next start compiles the kernels anew" in engine.notes[0]
+    assert len(engine.notes) == 1
+
+
 def test_without_a_runtime_cache_nothing_is_written(
     strict_engine: Opener, rtx: Path, tmp_path: Path
 ) -> None:
