@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that a user could pick, on this machine's GPU: benchmarks/run_gpu.sh FOLDER
-# Leaves FOLDER/gpu.json, the pictures beside it, and the page FOLDER/gpu.html. Under ten minutes.
+# Leaves FOLDER/doctor.txt, FOLDER/gpu.json, the pictures beside it, and the page FOLDER/gpu.html.
+# Under ten minutes.
 # Labelled CamVid images where ../shared/data has them, the demo's photo elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,9 @@ if [ -d "$data" ]; then
 fi
 
 mkdir -p "$out"
+# First, so that a driver that is too old is named at once. What is missing costs its own rows, each with
+# its reason in the record: no cause to stop.
+refinenet doctor 2>&1 | tee "$out/doctor.txt" || echo "refinenet doctor failed"
 refinenet export lw-mobilenetv2-camvid --output "$folder" --size 360x480
 # A package that cannot build or run here costs its own rows and no others.
 refinenet build "$folder"/*.onnx --runtime rtx || echo "not built: TensorRT-RTX"

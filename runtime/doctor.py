@@ -13,6 +13,8 @@ from runtime.compatibility import RTX_COMPUTE_CAPABILITIES
 from runtime.errors import DeployError, MissingPackage
 
 DISTRIBUTIONS = MappingProxyType({"cuda-python": "cuda-bindings", "pycuda": "pycuda"})
+# By CUDA's major version: NVIDIA's table of minor version compatibility.
+DRIVERS = MappingProxyType({"12": 525, "13": 580})
 INSTALL = "pip install 'refinenet-deploy[{}]'"
 INSTEAD_OF_RTX = (
     f"full TensorRT: {INSTALL.format('tensorrt')}; or .onnx files on ONNX Runtime: --provider cuda"
@@ -91,7 +93,7 @@ def _gpu() -> list[Finding]:
         device = gpu.current_device()
     except DeployError as error:
         reason = str(error).partition(". See")[0]
-        mend = "install NVIDIA's driver; without a GPU: ONNX Runtime runs .onnx files"
+        mend = f"install NVIDIA's driver{_needed()}; without a GPU: ONNX Runtime runs .onnx files"
         return [bindings, Finding("GPU", False, reason, mend)]
     found = (
         f"{device.name}, {device.compute_capability}, {device.memory_bytes / 2**30:.0f} GiB, "
@@ -109,6 +111,12 @@ def _gpu() -> list[Finding]:
             "" if listed else INSTEAD_OF_RTX,
         ),
     ]
+
+
+def _needed() -> str:
+    """The oldest driver that serves cuda-python's CUDA."""
+    major = (_version(DISTRIBUTIONS["cuda-python"]) or "").partition(".")[0]
+    return f", {DRIVERS[major]} or newer for CUDA {major}" if major in DRIVERS else ""
 
 
 def _distribution(package: str, extra: str, purpose: str) -> Finding:

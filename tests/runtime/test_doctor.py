@@ -27,6 +27,26 @@ def test_pycuda_alone_is_cuda_bindings_enough(monkeypatch: pytest.MonkeyPatch) -
     assert found("GPU") == Finding("GPU", False, "cuInit failed: no device", found("GPU").mend)
 
 
+@pytest.mark.parametrize(
+    ("bindings", "driver"),
+    [
+        ("13.4.4", "driver, 580 or newer for CUDA 13; without"),
+        ("12.9.1", "driver, 525 or newer for CUDA 12; without"),
+        (None, "driver; without"),  # PyCUDA's CUDA is the one that it was compiled with
+    ],
+)
+def test_without_a_gpu_it_names_the_driver_that_cuda_needs(
+    monkeypatch: pytest.MonkeyPatch, bindings: str | None, driver: str
+) -> None:
+    def too_old() -> gpu.Device:
+        raise DeviceError("cudaGetDeviceCount failed: CUDA driver version is insufficient")
+
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name == "pycuda" or None)
+    monkeypatch.setattr(gpu, "current_device", too_old)
+    monkeypatch.setattr(doctor, "_version", lambda _: bindings)
+    assert found("GPU").mend.startswith(f"install NVIDIA's {driver} a GPU")
+
+
 def test_without_cuda_bindings_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "find_spec", lambda _: None)
     assert "pip install 'refinenet-deploy[cuda13]'" in found("CUDA bindings").mend
