@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +35,7 @@ PACKAGES = MappingProxyType(
 )
 # The library of each provider that is one of its own, beside onnxruntime's.
 LIBRARIES = MappingProxyType({"cuda": "cuda", "tensorrt": "tensorrt", "rtx": "nv_tensorrt_rtx"})
+LINKED_TENSORRT = re.compile(rb"libnvinfer\.so\.(\d+)")
 GPU_INDEX = 0  # which every provider computes on unless its options name another: device_id
 # As in PyTorch's reference and in our engines: FP32 means FP32.
 PROVIDER_OPTIONS = MappingProxyType({"cuda": {"use_tf32": "0"}})
@@ -123,9 +125,26 @@ def _obstacle(provider: str) -> str:
         for name in ("shared", LIBRARIES[provider]):
             ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
     except OSError as error:
-        also = " tensorrt" if provider == "tensorrt" else ""
-        return f"{error}. Install it: pip install '{PACKAGES[provider]}[cuda,cudnn]'{also}"
+        also, why = _tensorrt_beside(folder) if provider == "tensorrt" else ("", "")
+        return f"{error}{why}. Install it: pip install '{PACKAGES[provider]}[cuda,cudnn]'{also}"
     return "its libraries are here, but it finds no GPU that it can use; see refinenet doctor"
+
+
+def _tensorrt_beside(folder: Path) -> tuple[str, str]:
+    """What pip has to install beside, and why, if it is another TensorRT than is here: the provider
+    is linked to one major release, which need not be pip's newest."""
+    library = folder / f"libonnxruntime_providers_{LIBRARIES['tensorrt']}.so"
+    linked = LINKED_TENSORRT.search(library.read_bytes()) if library.is_file() else None
+    if linked is None:
+        return " tensorrt", ""
+    major = int(linked[1])
+    why = ""
+    if tensorrt_api.is_installed("tensorrt"):
+        with suppress(DeviceError):
+            here = tensorrt_api.load("tensorrt")
+            if not here.version.startswith(f"{major}."):
+                why = f" (it is linked to TensorRT {major}, and this machine has {here.title})"
+    return f" 'tensorrt>={major},<{major + 1}'", why
 
 
 def without_prefix(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from tiny_models import brightest_channel, untied, write_model
 
+from runtime import tensorrt_api
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.onnx_providers import compiled_providers
 from runtime.onnx_session import OnnxSession
-from runtime.tensorrt_api import gpu_present
+from runtime.tensorrt_api import TensorRT, gpu_present
 
 Frame = NDArray[np.uint8]
 
@@ -71,6 +73,23 @@ def test_a_provider_that_cannot_start_says_what_is_missing(
         OnnxSession.open(model, provider)
     assert f"pip install '{package}" in str(caught.value) or "no GPU" in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("version", [None, "10.16.1.11", "11.4.0.106"])
+def test_the_tensorrt_that_the_provider_is_linked_to_is_named(
+    model: Path, version: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if gpu_present() or "tensorrt" not in compiled_providers():
+        pytest.skip("a GPU, or an onnxruntime that has no such provider")
+    monkeypatch.setattr(tensorrt_api, "is_installed", lambda _: version is not None)
+    monkeypatch.setattr(tensorrt_api, "load", lambda name: TensorRT(name, str(version), None))
+    with pytest.raises(DeviceError) as caught:
+        OnnxSession.open(model, "tensorrt")
+    linked = re.search(r"\[cuda,cudnn\]' 'tensorrt>=(\d+),<\d+'", str(caught.value))
+    assert linked is not None
+    other = version is not None and not version.startswith(f"{linked[1]}.")
+    told = f"linked to TensorRT {linked[1]}, and this machine has TensorRT {version}"
+    assert (told in str(caught.value)) is other
 
 
 def test_a_provider_that_was_not_compiled_in_says_which_package_has_it(model: Path) -> None:
