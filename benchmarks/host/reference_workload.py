@@ -15,15 +15,15 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-# Networks compute, and they stream weights from memory; both slow down on a busy machine, and not
-# alike. The matrices are too large for the caches next to a core, the convolutions are not.
-LAYERS, CHANNELS, SIDE = 2, 32, 64
-MATRICES, ROWS, WIDTH = 2, 16, 2048
-IMAGE = (1, CHANNELS, SIDE, SIDE)
+# As a light-weight network does: pointwise and depthwise convolutions over maps that outgrow the
+# caches next to a core and stay far below the one that cores share. Work of that cache's own size
+# is another work in every process: where its pages come to lie decides how much of it stays there.
+PAIRS, CHANNELS, HEIGHT, WIDTH = 4, 64, 90, 120
+IMAGE = (1, CHANNELS, HEIGHT, WIDTH)
 SEED = 0
 CPU_WORK = (
-    f"{LAYERS} convolutions 3x3, {CHANNELS} channels, {SIDE}x{SIDE}, and {MATRICES} products of "
-    f"{ROWS}x{WIDTH} with {WIDTH}x{WIDTH} matrices, float32, in ONNX Runtime"
+    f"{PAIRS} pairs of a pointwise and a depthwise 3x3 convolution, {CHANNELS} channels, "
+    f"{HEIGHT}x{WIDTH}, float32, in ONNX Runtime"
 )
 GPU_SIDE, GPU_PRODUCTS = 2048, 8
 GPU_WORK = f"{GPU_PRODUCTS} products of {GPU_SIDE}x{GPU_SIDE} matrices, float16, in PyTorch"
@@ -48,7 +48,7 @@ class ReferenceWorkload:
 
 
 def cpu_workload(threads: int | None) -> ReferenceWorkload:
-    """Convolutions and matrix products in ONNX Runtime.
+    """Convolutions in ONNX Runtime.
 
     threads: those of the backends; None leaves it to ONNX Runtime, as with them.
     """
@@ -57,7 +57,7 @@ def cpu_workload(threads: int | None) -> ReferenceWorkload:
         options.intra_op_num_threads = threads
     model = _model().SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    inputs = {"conv0": _random(IMAGE), "row0": _random((ROWS, WIDTH))}
+    inputs = {"map0": _random(IMAGE)}
     return ReferenceWorkload(CPU_WORK, lambda: session.run(None, inputs))
 
 
@@ -79,31 +79,33 @@ def gpu_workload() -> ReferenceWorkload | None:
 
 
 def _model() -> Any:
-    convolutions = [
-        helper.make_node("Conv", [f"conv{i}", "kernels"], [f"conv{i + 1}"], pads=(1, 1, 1, 1))
-        for i in range(LAYERS)
-    ]
-    products = [
-        helper.make_node("MatMul", [f"row{i}", f"matrix{i}"], [f"row{i + 1}"])
-        for i in range(MATRICES)
-    ]
-    matrix = _random((WIDTH, WIDTH)) / np.float32(WIDTH**0.5)
-    weights = {
-        "kernels": _random((CHANNELS, CHANNELS, 3, 3)) / np.float32(CHANNELS),
-        **{f"matrix{i}": matrix for i in range(MATRICES)},
-    }
+    nodes, weights = [], {}
+    for i in range(PAIRS):
+        between = f"between{i}"
+        weights[f"pointwise{i}"] = _random((CHANNELS, CHANNELS, 1, 1)) / np.float32(CHANNELS**0.5)
+        weights[f"depthwise{i}"] = _random((CHANNELS, 1, 3, 3)) / np.float32(3)
+        nodes += [
+            helper.make_node("Conv", [f"map{i}", f"pointwise{i}"], [between]),
+            helper.make_node(
+                "Conv",
+                [between, f"depthwise{i}"],
+                [f"map{i + 1}"],
+                group=CHANNELS,
+                pads=(1, 1, 1, 1),
+            ),
+        ]
     graph = helper.make_graph(
-        [*convolutions, *products],
+        nodes,
         "reference workload",
-        [_tensor("conv0", IMAGE), _tensor("row0", (ROWS, WIDTH))],
-        [_tensor(f"conv{LAYERS}", IMAGE), _tensor(f"row{MATRICES}", (ROWS, WIDTH))],
+        [_tensor("map0")],
+        [_tensor(f"map{PAIRS}")],
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )
     return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 19)])
 
 
-def _tensor(name: str, shape: tuple[int, ...]) -> Any:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+def _tensor(name: str) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, IMAGE)
 
 
 def _random(shape: tuple[int, ...]) -> Any:
