@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from benchmarks.host.environment import environment
 from benchmarks.programs.export_cost import export_cost
 from benchmarks.programs.history import FOLDER, append, entry, reference_ms
 from benchmarks.programs.import_time import STATEMENTS, import_times
@@ -63,11 +64,11 @@ def _measure(arguments: Sequence[str]) -> int:
         measures |= {
             f"{EXPORT_COST}-{variant}": partial(_export_cost, variant) for variant in given.variants
         }
-    command = shlex.join((*PROGRAM.split(), *arguments))
+    command, machine = shlex.join((*PROGRAM.split(), *arguments)), environment()
     for name, measure in measures.items():
         workload_ms = reference_ms()
         figures = measure(given)
-        append(given.history / f"{name}.jsonl", entry(command, figures, workload_ms))
+        append(given.history / f"{name}.jsonl", entry(command, machine, figures, workload_ms))
         print(name)
         for figure, value in figures.items():
             print(f"  {figure:<32} {value:g}")

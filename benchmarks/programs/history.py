@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.host.environment import environment, machine_state
+from benchmarks.host.environment import machine_state
 from benchmarks.host.reference_workload import CPU_WORK, cpu_workload
+from benchmarks.records.machine import Environment
 from runtime.errors import InputError
 from runtime.files import output_folder
 
@@ -40,9 +41,14 @@ class Entry:
     figures: Mapping[str, float]
 
 
-def entry(command: str, figures: Mapping[str, float], workload_ms: float) -> Entry:
-    """The figures with today's conditions."""
-    machine, state = environment(), machine_state()
+def entry(
+    command: str, machine: Environment, figures: Mapping[str, float], workload_ms: float
+) -> Entry:
+    """The figures with the machine's state now.
+
+    machine: as it was before the first history was written, which changes the commit's files.
+    """
+    state = machine_state()
     gpus = "".join(f", {gpu.name}" for gpu in machine.gpus)
     return Entry(
         utc=state.utc,

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.programs.claims import main
 from benchmarks.programs.export_cost import command_cost
-from benchmarks.programs.history import Entry, append
+from benchmarks.programs.history import FOLDER, Entry, append
 from runtime.errors import InputError
 
 ENTRY = Entry(
@@ -41,6 +41,14 @@ def test_a_history_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> N
     (tmp_path / "claim.jsonl").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
         append(tmp_path / "claim.jsonl", ENTRY)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_every_committed_line_is_of_a_commit_as_it_stood(path: Path) -> None:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = Entry(**json.loads(line))
+        assert (entry.commit_is_dirty, bool(entry.commit)) == (False, True)
+        assert all(value > 0 for value in entry.figures.values())
 
 
 def test_a_command_costs_time_and_memory() -> None:
