@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from runtime import tensorrt_api
-from runtime.compatibility import rebuild_hint
+from runtime.compatibility import onnx_name, rebuild_hint
 from runtime.errors import DeviceError, InputError
 from runtime.gpu import Device
 from runtime.runtime_cache import RuntimeCache
@@ -97,7 +97,11 @@ class LoadedEngine:
         self._runtime = tensorrt_api.made(trt, trt.module.Runtime, self._logger)
         if options.version_compatible:
             self._runtime.engine_host_code_allowed = True
-        self._engine = self._made(self._runtime.deserialize_cuda_engine(path.read_bytes()))
+        content = path.read_bytes()
+        engine = self._runtime.deserialize_cuda_engine(content)
+        if engine is None and trt.name == "rtx":
+            raise self._rtx_refusal(content, device)
+        self._engine = self._made(engine)
         self._cache: RuntimeCache | None = None
         self._strategy = trt.module.ExecutionContextAllocationStrategy.USER_MANAGED
         if trt.name == "rtx":
@@ -175,9 +179,27 @@ class LoadedEngine:
     def _made(self, thing: Any) -> Any:
         """What TensorRT made, which is None where it failed."""
         if thing is None:
-            reason, hint = tensorrt_api.reason(self._logger), rebuild_hint(self._path)
-            raise DeviceError(f"TensorRT cannot load {self._path.name}: {reason}. {hint}")
+            raise self._not_loaded(rebuild_hint(self._path))
         return thing
+
+    def _rtx_refusal(self, content: bytes, device: Device) -> DeviceError:
+        """With what TensorRT-RTX says of a file without loading it."""
+        _, found = self._runtime.get_engine_validity(content)
+        diagnostics = self._trt.module.EngineInvalidityDiagnostics.__members__.items()
+        named = [name for name, bit in diagnostics if int(bit) & int(found)]
+        hint = rebuild_hint(self._path)
+        if "UNSUPPORTED_CC" in named:
+            hint = (
+                f"{device.name}, {device.compute_capability}, may be no GPU for TensorRT-RTX. "
+                f"See refinenet doctor, or run {onnx_name(self._path)} with --provider cuda"
+            )
+        return self._not_loaded(hint, f" ({', '.join(named)})" if named else "")
+
+    def _not_loaded(self, hint: str, verdict: str = "") -> DeviceError:
+        reason = tensorrt_api.reason(self._logger)
+        return DeviceError(
+            f"{self._trt.title} cannot load {self._path.name}: {reason}{verdict}. {hint}"
+        )
 
     def _frame_and_mask(self) -> tuple[str, str]:
         """The names of the one input and the one output."""

@@ -71,3 +71,27 @@ def test_the_figures_of_the_shipped_weights_come_from_the_committed_records() ->
     text = (ROOT / "docs/shipped-weights.md").read_text(encoding="utf-8")
     shown = text.split("<!-- camvid:begin -->")[1].split("<!-- camvid:end -->")[0].strip()
     assert shown == camvid_table()
+
+
+def sensitivity_table() -> str:
+    """The table of docs/quantization.md: the layers that the rule leaves in FP16, and as many of
+    the others, most sensitive first."""
+    record = json.loads((ROOT / "benchmarks/results/sensitivity.json").read_text(encoding="utf-8"))
+    by_rule = [layer for layer in record["layers"] if layer["by_rule"]]
+    others = [layer for layer in record["layers"] if not layer["by_rule"]]
+    shown = sorted((*by_rule, *others[:5]), key=lambda layer: -layer["scores_error"])
+    rows = [
+        f"| {layer['layer'].removeprefix('network.').removesuffix('.weight')} "
+        f"| {'FP16' if layer['by_rule'] else 'INT8'} | {layer['scores_error']:.4f} "
+        f"| {100 * layer['pixels_changed']:.2f} "
+        f"| {round(layer['miou_loss_points'], 2) + 0.0:.2f} |"  # no minus before a zero
+        for layer in shown
+    ]
+    head = "| layer | by rule | scores change by | pixels changed, % | mIoU lost, points |"
+    return "\n".join([head, "|---|---|---:|---:|---:|", *rows])
+
+
+def test_the_sensitivities_of_the_docs_come_from_the_committed_record() -> None:
+    text = (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
+    shown = text.split("<!-- sensitivity:begin -->")[1].split("<!-- sensitivity:end -->")[0].strip()
+    assert shown == sensitivity_table()

@@ -28,6 +28,7 @@ from runtime.tensorrt_api import TensorRT
 Shape = tuple[int, ...]
 STATES_OF_SHAPE = ("set_input_shape", "set_optimization_profile_async")
 CACHE_HEAD = b"kernels of "
+FLAGS = ("EngineInvalidityDiagnostics",)  # whose members are bits
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class EngineFile:
     """The engine that any file is loaded as.
 
     input_shape: -1 for a free dimension. profiles: the smallest and the largest shape of each.
-    failing: calls that return False or None.
+    failing: calls that return False or None. invalidity: TensorRT-RTX's diagnostics of the file.
     """
 
     input_shape: Shape
@@ -43,6 +44,7 @@ class EngineFile:
     output: str = "mask"
     scratch_bytes: int = 2 * 2**20
     failing: frozenset[str] = frozenset()
+    invalidity: tuple[str, ...] = ()
     version: str = ""
 
 
@@ -54,7 +56,8 @@ class Api:
         self.package, self.version = content["package"], content["version"]
         self.classes: dict[str, Any] = content["classes"]
         self.functions: dict[str, str] = content["functions"]
-        self.enums = {name: enum.IntEnum(name, members, start=0)  # type: ignore[misc]
+        self.enums = {name: enum.IntFlag(name, members) if name in FLAGS  # type: ignore[misc]
+                      else enum.IntEnum(name, members, start=0)  # type: ignore[misc]
                       for name, members in content["enums"].items()}  # fmt: skip
 
     def member(self, kind: str, name: str) -> Any:
@@ -354,6 +357,11 @@ class Runtime:
             return None
         self.strict.engine = Engine(self.strict, self.strict.file)
         return self.strict.checked("ICudaEngine", self.strict.engine)
+
+    def get_engine_validity(self, _: bytes) -> tuple[Any, int]:
+        members = self.strict.api.enums["EngineInvalidityDiagnostics"]
+        invalid = self.strict.api.enums["EngineValidity"]["INVALID"]
+        return invalid, sum(int(members[name]) for name in self.strict.file.invalidity)
 
 
 class StrictTensorRT:

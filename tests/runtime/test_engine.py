@@ -266,9 +266,27 @@ def test_an_engine_that_cannot_be_loaded_says_why(
     strict_engine: Opener, latest: Path, call: str
 ) -> None:
     file = EngineFile(SMALL, failing=frozenset({call}))
-    with pytest.raises(DeviceError, match=r"TensorRT cannot load .* refinenet build") as caught:
+    with pytest.raises(
+        DeviceError, match=r"TensorRT 11\S+ cannot load .* refinenet build"
+    ) as caught:
         strict_engine(latest, file)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("invalidity", "message"),
+    [
+        (("VERSION_MISMATCH", "CUDA_ERROR"), r"\(VERSION_MISMATCH, CUDA_ERROR\)\. Rebuild it here"),
+        (("UNSUPPORTED_CC",), r"\(UNSUPPORTED_CC\)\. .*sm_86, may be no GPU .* --provider cuda"),
+        ((), "does not match. Rebuild it here"),
+    ],
+)
+def test_tensorrt_rtx_says_what_is_wrong_with_an_engine(
+    strict_engine: Opener, rtx: Path, invalidity: tuple[str, ...], message: str
+) -> None:
+    refused = frozenset({"deserialize_cuda_engine"})
+    with pytest.raises(DeviceError, match=message):
+        strict_engine(rtx, EngineFile(SMALL, failing=refused, invalidity=invalidity))
 
 
 @pytest.mark.parametrize("call", ["set_input_shape", "set_tensor_address", "execute_async_v3"])
