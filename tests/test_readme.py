@@ -95,3 +95,28 @@ def test_the_sensitivities_of_the_docs_come_from_the_committed_record() -> None:
     text = (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
     shown = text.split("<!-- sensitivity:begin -->")[1].split("<!-- sensitivity:end -->")[0].strip()
     assert shown == sensitivity_table()
+
+
+def search_rows() -> list[str]:
+    """The searches' rows in docs/quantization.md, from the cards of the files they wrote."""
+    rows = []
+    for budget in ("1.0", "0.1"):
+        record = ROOT / f"benchmarks/results/accuracy-loss-{budget}.json"
+        details = json.loads(record.read_text(encoding="utf-8"))["card"]["details"]
+        search, calibration = details["search"], details["calibration"]
+        searched, reported = search["searched_on"], search["reported_on"]
+        left = [name for name, why in calibration["left_in_fp16"].items() if "budget" in why]
+        but = "".join(
+            f", all but `{re.sub('network.|backbone.|.0.weight', '', name)}`" for name in left
+        )
+        rows.append(
+            f"| {budget} | {searched['sets_tried']}, {searched['loss_points']:.2f} "
+            f"| {calibration['quantized_convolutions']}{but} "
+            f"| {100 * reported['fp32']:.2f}, {100 * reported['int8']:.2f} |"
+        )
+    return rows
+
+
+@pytest.mark.parametrize("row", search_rows())
+def test_the_searches_of_the_docs_come_from_the_committed_cards(row: str) -> None:
+    assert row in (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
