@@ -75,8 +75,10 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
     if request.param == "rtx":
         request.getfixturevalue("rtx_runs")
 
-    def build_engine(shape: Any = SHAPE, profile: tuple[Any, ...] | None = None) -> Path:
-        onnx_file = write_model(tmp_path / "toy.fp32.onnx", shape)
+    def build_engine(
+        shape: Any = SHAPE, profile: tuple[Any, ...] | None = None, *, convolved: bool = False
+    ) -> Path:
+        onnx_file = write_model(tmp_path / "toy.fp32.onnx", shape, convolved=convolved)
         return built(onnx_file, request.param, profile)
 
     return build_engine
@@ -231,6 +233,26 @@ def test_two_hundred_times_opened_and_closed_leaves_no_memory_behind(
         with Segmenter.open(path) as segmenter:
             list(segmenter.stream(camvid))
     assert before - free_bytes() < 16 * 2**20
+
+
+CLOSING = """
+import sys, numpy as np
+from runtime.engine import Engine
+for height in range(64, 144, 8):
+    with Engine.open(sys.argv[1]) as engine:
+        engine(np.zeros((1, height, 96, 3), np.uint8))
+"""
+
+
+@pytest.mark.gpu
+def test_an_engine_is_closed_while_kernels_for_a_new_shape_are_still_compiled(
+    build: Build,
+) -> None:
+    # TensorRT-RTX compiles them in threads of its own and logs from there, into Python; whoever
+    # waits for such a thread with Python's lock held waits for ever.
+    shapes = ((1, 64, 64, 3), (1, 64, 96, 3), (1, 360, 480, 3))
+    path = build((1, None, None, 3), shapes, convolved=True)
+    subprocess.run([sys.executable, "-c", CLOSING, str(path)], check=True, timeout=120)
 
 
 @pytest.mark.gpu
