@@ -72,16 +72,22 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
         parents={"weights": source.sha256},
         tools={"torch": torch.__version__, "onnx": onnx.__version__},
     )
+    # Not by a name of its own, which would keep the graph in memory until save() ends.
+    save(_graph(source, card, options), output, card)
+    return output
+
+
+def _graph(source: Source, card: Card, options: OnnxOptions) -> onnx.ModelProto:
+    """The ONNX graph; the network has no weights any more."""
     try:
-        model = exported(FrameModel(source.network, card, options.output_kind).eval(), options)
+        graph = exported(FrameModel(source.network, card, options.output_kind).eval(), options)
     except torch.onnx.OnnxExporterError as error:
         raise InputError(
             f"{source.name} cannot be exported: {_exporters_reason(error)}. Rewrite that part of "
             "its forward: no path may hang on values, and ONNX must have every operator"
         ) from error
     _release(source.network)
-    save(model, output, card)
-    return output
+    return graph
 
 
 def _check_finite(source: Source) -> None:
@@ -140,13 +146,15 @@ def save(
 ) -> None:
     """Check the graph, put the card into it, and write it with its sidecar.
 
-    external_above: bytes of the model above which its weights go into a file of their own,
-    FILE.data, and are gone from `model`; protobuf ends at 2 GiB.
+    external_above: bytes of weights above which they go into a file of their own, FILE.data, and
+    are gone from `model`; protobuf ends at 2 GiB.
     """
     data = path.with_name(path.name + ".data")
     # A file that this one was made from may have had weights beside it.
     details = {key: value for key, value in card.details.items() if key != "external_data"}
-    if external := model.ByteSize() > external_above:
+    # Weight by weight: protobuf would write the whole model into memory to learn its size.
+    weights_bytes = sum(weight.ByteSize() for weight in model.graph.initializer)
+    if external := weights_bytes > external_above:
         details["external_data"] = write_data(model, data)
     card = replace(card, details=details)
     del model.metadata_props[:]
@@ -154,7 +162,7 @@ def save(
     try:
         with written_whole(path) as temporary:
             write_model(model, temporary)
-            # The file, not the model in memory, of which the checker would make two more copies.
+            del model  # the checker makes two copies of the file in memory
             onnx.checker.check_model(temporary, full_check=True)
     except BaseException:
         if external:
