@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from benchmarks.records.measurements import SCENARIOS, SINGLE
+from benchmarks.records.measurements import MULTI, SCENARIOS, SERVER, SINGLE
 from runtime.arguments import DONE, Parser, choices, positive, size, whole
 from runtime.errors import DeviceError, InputError
 from runtime.files import output_folder
@@ -114,8 +114,8 @@ def _benchmark_parser() -> Parser:
         help="frames in one call, for offline and multi (default: 1)",
     )
     add("--data", type=Path, help="folder of a labelled data set, for mIoU")
-    add("--dataset", default="camvid", help="see docs/datasets.md (default: camvid)")
-    add("--split", default="val", help="its split (default: val)")
+    add("--dataset", help="see docs/datasets.md (default: camvid)")
+    add("--split", help="its split (default: val)")
     add(
         "--scenario",
         type=choices(*SCENARIOS),
@@ -127,7 +127,7 @@ def _benchmark_parser() -> Parser:
     add(
         "--streams",
         type=positive,
-        default=8,
+        metavar="N",
         help="frames in a query of multi, rounded up to full batches (default: 8)",
     )
     add(
@@ -178,20 +178,14 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
     from benchmarks.rounds import Patience
     from benchmarks.scenarios import StopRule
 
-    if given.pictures and given.json is None:
-        raise InputError("--pictures are kept beside a record; give --json FILE too")
+    _check_used(given)
     against = given.against or ("torch",)
-    needs_weights = [word for word in given.against or () if word in OF_WEIGHTS]
-    if needs_weights and given.weights is None:
-        raise InputError(
-            f"--against {needs_weights[0]} needs the weights that the models were exported from; "
-            "give --weights FILE, or a shipped name such as lw-mobilenetv2-camvid"
-        )
+    labels = Labels(given.dataset or "camvid", given.data, given.split or "val")
     return BenchmarkOptions(
         models=tuple(given.models),
         weights=given.weights,
         images=given.images,
-        labels=Labels(given.dataset, given.data, given.split) if given.data else None,
+        labels=labels if given.data else None,
         against=tuple(word for word in AGAINST if word in against or "all" in against),
         limit=given.limit,
         scenarios=given.scenario,
@@ -201,9 +195,30 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
         # A backend so slow that it misses the count still ends, with its few frames on record.
         rule=StopRule(seconds=given.seconds, cap_seconds=20 * given.seconds),
         patience=Patience(given.rounds, given.stable_within, given.limit_seconds),
-        load=Load(given.latency_bound, given.streams, given.seed),
+        load=Load(given.latency_bound, given.streams or Load.streams, given.seed),
         pictures=pictures_path(given.json) if given.pictures else None,
     )
+
+
+def _check_used(given: argparse.Namespace) -> None:
+    """Raises InputError for an option that would change nothing, or lacks the one it needs."""
+    if given.pictures and given.json is None:
+        raise InputError("--pictures are kept beside a record; give --json FILE too")
+    needs_weights = [word for word in given.against or () if word in (*OF_WEIGHTS, "all")]
+    if needs_weights and given.weights is None:
+        raise InputError(
+            f"--against {needs_weights[0]} needs the weights that the models were exported from; "
+            "give --weights FILE, or a shipped name such as lw-mobilenetv2-camvid"
+        )
+    of_labels = [word for word in ("dataset", "split") if getattr(given, word) is not None]
+    if of_labels and given.data is None:
+        raise InputError(f"--{of_labels[0]} says which labels; give --data FOLDER too")
+    for option, scenario in (("streams", MULTI), ("latency_bound", SERVER)):
+        if getattr(given, option) is not None and scenario not in given.scenario:
+            raise InputError(
+                f"--{option.replace('_', '-')} is for the scenario {scenario}, which --scenario "
+                "does not ask for"
+            )
 
 
 def above_zero(text: str) -> float:

@@ -68,13 +68,20 @@ def entries(
 
     A single stream and a server take one frame at a time, and need a batch of 1 among the batches.
 
-    Raises InputError where they have none, and for a server without a bound.
+    Raises InputError where they have none, for batches that no scenario takes, and for a server
+    without a bound.
     """
     alone = {SINGLE, SERVER} & set(scenarios)
     if alone and 1 not in batches:
         raise InputError(
             f"the scenario {sorted(alone)[0]} takes one frame at a time; expected --batch 1 among "
             "the batches, or --scenario offline"
+        )
+    larger = [batch for batch in batches if batch != 1]
+    if larger and not {MULTI, OFFLINE} & set(scenarios):
+        raise InputError(
+            f"--batch {larger[0]} is for the scenarios offline and multi; expected one of them in "
+            "--scenario"
         )
     if SERVER in scenarios and load.latency_bound_ms is None:
         raise InputError("the scenario server needs a bound; give --latency-bound MILLISECONDS")
