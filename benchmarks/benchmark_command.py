@@ -156,6 +156,13 @@ def _benchmark_parser() -> Parser:
         help="no further rounds after this, stable or not; of a server, an eighth for each of the "
         "eight rates that every backend is tried at (default: 60)",
     )
+    add(
+        "--total-seconds",
+        type=above_zero,
+        metavar="SECONDS",
+        help="of everything: after this no backend is opened and no further round begins, and what "
+        "is left is NOT RUN (default: no end)",
+    )
     add("--json", type=Path, metavar="FILE", help="write the record with every latency")
     add(
         "--roofline",
@@ -196,6 +203,7 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
         rule=StopRule(seconds=given.seconds, cap_seconds=20 * given.seconds),
         patience=Patience(given.rounds, given.stable_within, given.limit_seconds),
         load=Load(given.latency_bound, given.streams or Load.streams, given.seed),
+        total_seconds=given.total_seconds,
         pictures=pictures_path(given.json) if given.pictures else None,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from benchmarks.host.environment import environment, machine_state
 from benchmarks.host.reference_workload import ReferenceWorkload, cpu_workload, gpu_workload
 from benchmarks.images import Inputs, Labels, common_geometries, open_inputs
 from benchmarks.keep_pictures import keep_pictures
-from benchmarks.plan import Load, entries, measure_entry
+from benchmarks.plan import Load, entries, leave_out, measure_entry
 from benchmarks.records.measurements import MULTI, SERVER, SINGLE, Phases
 from benchmarks.records.record import Conditions, Record, Size
-from benchmarks.rounds import Patience
+from benchmarks.rounds import Deadline, Patience
 from benchmarks.scenarios import StopRule
 from runtime.card import Card
 
@@ -39,6 +39,7 @@ class BenchmarkOptions:
     batches: frames in one call. sizes: (height, width); empty takes those of the models.
     threads: of every CPU backend; None leaves it to each library.
     rule: when a round ends. patience: how many there are. load: how hard servers are asked.
+    total_seconds: after which no backend is opened and no further round begun; None for no end.
     pictures: where to keep some frames and every backend's masks of them, or None.
     """
 
@@ -55,6 +56,7 @@ class BenchmarkOptions:
     rule: StopRule = field(default_factory=StopRule)
     patience: Patience = field(default_factory=Patience)
     load: Load = field(default_factory=Load)
+    total_seconds: float | None = None
     pictures: Path | None = None
 
 
@@ -82,22 +84,27 @@ def measure_candidates(
     sizes = [_size(geometry) for geometry in geometries]
     plan = entries(options.scenarios, options.batches, sizes, options.load)
     inputs = open_inputs(options.images, options.labels, options.limit, candidates[0].card.classes)
+    deadline = Deadline(options.total_seconds)
     before = machine_state()  # before the first frame, which would raise its load average
     with ExitStack() as stack, tqdm(unit="step", leave=False, disable=quiet or None) as progress:
-        entrants = [_opened(candidate, inputs, geometries, stack) for candidate in candidates]
+        entrants = [_opened(entry, inputs, geometries, deadline, stack) for entry in candidates]
         progress.total = len(geometries) * inputs.sample_count
         progress.total += options.patience.rounds * len(plan) * len(running(entrants))
         for geometry in geometries:
             _judge(entrants, reference, inputs, geometry, progress)
         workloads = _workloads(entrants, options.threads)
-        for entry in plan:
+        for number, entry in enumerate(plan):
+            share_seconds = deadline.left_seconds / (len(plan) - number)
+            if share_seconds <= 0:
+                leave_out(entry, entrants, f"{deadline.reason} before this was measured")
+                continue
             frames = inputs.timed_frames(geometries[sizes.index(entry.size)])
             measure_entry(
                 entry,
                 entrants,
                 frames,
                 options.rule,
-                options.patience,
+                replace(options.patience, whole_seconds=share_seconds),
                 options.load,
                 workloads,
                 progress.update,
@@ -145,8 +152,14 @@ def _size(geometry: Card) -> tuple[int, int]:
 
 
 def _opened(
-    candidate: Candidate, inputs: Inputs, geometries: Sequence[Card], stack: ExitStack
+    candidate: Candidate,
+    inputs: Inputs,
+    geometries: Sequence[Card],
+    deadline: Deadline,
+    stack: ExitStack,
 ) -> Entrant:
+    if deadline.left_seconds <= 0:
+        return Entrant(candidate, not_run=f"{deadline.reason} before it was opened")
     own = candidate.card.frame_size
     geometry = next(g for g in geometries if own in (None, g.frame_size))
     frame = inputs.timed_frames(geometry)[:1]
@@ -240,6 +253,7 @@ def _conditions(
         latency_bound_ms=load.latency_bound_ms if SERVER in options.scenarios else None,
         streams=load.streams if MULTI in options.scenarios else None,
         seed=load.seed,
+        total_seconds=options.total_seconds,
         workloads={device: workload.description for device, workload in workloads.items()},
         **asdict(options.rule),
     )

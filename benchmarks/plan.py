@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -111,18 +111,15 @@ def measure_entry(
 ) -> None:
     """Measure the entry with every backend that runs and can; the others get their reason."""
     asked = queries(entry.scenario, frames, entry.batch, entry.frames_per_query)
+    able = _able(entry, entrants)
+    if entry.scenario == SERVER:
+        each_seconds = min(patience.limit_seconds, patience.whole_seconds / max(len(able), 1))
+        patience = Patience(RATES_TRIED, stable_within=None, limit_seconds=each_seconds)
     players: list[tuple[Entrant, Contestant]] = []
-    for entrant in entrants:
-        if entrant.backend is None:
-            continue
-        if reason := _refusal(entrant, entry):
-            entrant.measurements.append(_measurement(entry, (), None, not_run=reason))
-            continue
-        play = _player(entry.scenario, entrant.backend, asked, rule, load, patience)
+    for entrant, backend in able:
+        play = _player(entry.scenario, backend, asked, rule, load, patience)
         device = entrant.candidate.device
         players.append((entrant, Contestant(play, workloads.get(device), device == CUDA)))
-    if entry.scenario == SERVER:
-        patience = replace(patience, rounds=RATES_TRIED, stable_within=None)
     reasons = play_in_turns([player for _, player in players], patience, after_turn)
     for (entrant, player), reason in zip(players, reasons, strict=True):
         entrant.error = player.error
@@ -131,6 +128,25 @@ def measure_entry(
         entrant.measurements.append(
             _measurement(entry, rounds, ended, error=player.error, not_run=player.given_up)
         )
+
+
+def leave_out(entry: Entry, entrants: Sequence[Entrant], reason: str) -> None:
+    """Measure the entry with no backend; those that could have been measured get the reason."""
+    for entrant, _ in _able(entry, entrants):
+        entrant.measurements.append(_measurement(entry, (), None, not_run=reason))
+
+
+def _able(entry: Entry, entrants: Sequence[Entrant]) -> list[tuple[Entrant, Backend]]:
+    """Those that run and can; the others that were opened get their reason."""
+    able: list[tuple[Entrant, Backend]] = []
+    for entrant in entrants:
+        if entrant.backend is None:
+            continue
+        if reason := _refusal(entrant, entry):
+            entrant.measurements.append(_measurement(entry, (), None, not_run=reason))
+        else:
+            able.append((entrant, entrant.backend))
+    return able
 
 
 def _refusal(entrant: Entrant, entry: Entry) -> str | None:

@@ -26,11 +26,29 @@ class Patience:
     stable_within: no more rounds, once half the 95 % interval of every backend's median is within
     this share of the median. None: exactly `rounds`.
     limit_seconds: no further rounds after this time, stable or not.
+    whole_seconds: of all backends together; after it there are no further rounds, not even the
+    least number of them.
     """
 
     rounds: int = 10
     stable_within: float | None = 0.02
     limit_seconds: float = 60.0
+    whole_seconds: float = math.inf
+
+
+class Deadline:
+    """The end of a whole benchmark: some seconds from now, or never."""
+
+    def __init__(
+        self, seconds: float | None, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock_s = clock_s
+        self._end_s = math.inf if seconds is None else clock_s() + seconds
+        self.reason = f"the {seconds:g} s of --total-seconds were over" if seconds else ""
+
+    @property
+    def left_seconds(self) -> float:
+        return self._end_s - self._clock_s()
 
 
 @dataclass
@@ -63,15 +81,23 @@ def play_in_turns(
     after_turn: Callable[[], object] = lambda: None,
     clock_s: Callable[[], float] = time.monotonic,
 ) -> list[str]:
-    """Play rounds until all are stable or the time is over.
+    """Play rounds until all are stable or the time is over, at least one each.
 
     An exception ends the rounds of its backend alone; those before it stay.
 
     Returns why each contestant's rounds ended: stable, time, rounds or error.
     """
-    end = clock_s() + patience.limit_seconds
+    start = clock_s()
+    end = start + min(patience.limit_seconds, patience.whole_seconds)
+    last_end = start + patience.whole_seconds
+
+    def goes_on() -> bool:
+        if turn < patience.rounds:
+            return turn == 0 or last_end == math.inf or clock_s() < last_end
+        return not _enough(contestants, patience) and clock_s() < end
+
     turn = 0
-    while turn < patience.rounds or (not _enough(contestants, patience) and clock_s() < end):
+    while goes_on():
         for contestant in contestants:
             if contestant.error is None and contestant.given_up is None:
                 _play(contestant)

@@ -211,10 +211,11 @@ def rate_search(alone: Round, latency_bound_ms: float, limit_seconds: float) -> 
     fastest = 1e3 * len(alone.latencies_ms) / alone.wall_ms
     slowest = SPARE * SERVER_QUERIES / limit_seconds
     if slowest >= fastest:
+        times = math.ceil(2 * slowest / fastest)
         raise GivenUp(
-            f"it does {fastest:.1f} frames a second at most, and in the {limit_seconds:g} s of a "
-            f"rate {SERVER_QUERIES} arrive only above {slowest:.1f} a second; give it "
-            f"{math.ceil(2 * slowest / fastest)} times --limit-seconds"
+            f"it does {fastest:.1f} frames a second at most, and in the {limit_seconds:.3g} s of "
+            f"a rate {SERVER_QUERIES} arrive only above {slowest:.1f} a second; give it "
+            f"{times} times --limit-seconds, and --total-seconds where that is given"
         )
     return RateSearch(slowest, fastest)
 

@@ -24,6 +24,8 @@ def conditions_text(record: Record) -> str:
             f"server under a p99 of {asked.latency_bound_ms:g} ms, "
             f"at least {SERVER_QUERIES} arrivals"
         )
+    if asked.total_seconds is not None:
+        parts.append(f"no further rounds after {asked.total_seconds:g} s in all")
     if asked.reference:
         parts.append(f"pixel agreement with {asked.reference} in FP32")
     if asked.labels:

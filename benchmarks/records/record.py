@@ -96,6 +96,7 @@ class Conditions:
     seconds, minimum_count, cap_seconds, warm_up_ms: of each round, see benchmarks.scenarios.
     latency_bound_ms: that the server scenario holds p99 under, or None. streams: frames in a query
     of the multi-stream scenario, or None. seed: of the arrivals.
+    total_seconds: after which no backend was opened and no further round begun, or None.
     workloads: the reference workload by device, in words; empty where none was measured.
     """
 
@@ -118,6 +119,7 @@ class Conditions:
     streams: int | None
     seed: int | None
     workloads: Mapping[str, str]
+    total_seconds: float | None = None
 
 
 @dataclass(frozen=True)

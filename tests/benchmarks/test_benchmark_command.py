@@ -108,6 +108,20 @@ def test_where_nothing_can_run_the_record_is_written_and_the_command_fails(
     assert read_record(file).results[0].not_run
 
 
+def test_after_its_time_nothing_is_opened_and_it_says_so(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "record.json"
+    arguments = [str(model), "--images", str(photos), "--json", str(file), *QUICK]
+    with pytest.raises(DeviceError, match="none of the 1 backends"):
+        benchmark([*arguments, "--total-seconds", "1e-9"])
+    record = read_record(file)
+    assert record.conditions.total_seconds == 1e-9
+    assert record.results[0].not_run == (
+        "the 1e-09 s of --total-seconds were over before it was opened"
+    )
+
+
 def test_a_file_that_onnx_runtime_refuses_leaves_no_record(
     model: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.backends import CPU, Backend, Candidate
 from benchmarks.entrants import Entrant
-from benchmarks.plan import Entry, Load, entries, measure_entry
+from benchmarks.plan import Entry, Load, entries, leave_out, measure_entry
 from benchmarks.records.measurements import Measurement
 from benchmarks.rounds import Patience
 from benchmarks.scenarios import StopRule, queries
@@ -109,6 +109,28 @@ def test_a_server_tries_rates_and_finds_what_it_can_do() -> None:
     (server,) = measured(Entry("server", 1, 1, SIZE), entrant(Device()))
     rates = [played.arrivals_per_second for played in server.rounds]
     assert len(rates) == len(set(rates)) == 8
+
+
+def test_servers_share_the_time_for_all_of_them() -> None:
+    entry, devices = Entry("server", 1, 1, SIZE), [entrant(Device()) for _ in range(4)]
+    rule, load = StopRule(seconds=0.0, minimum_count=2, warm_up_ms=0.0), Load(latency_bound_ms=1e3)
+    patience = Patience(limit_seconds=60.0, whole_seconds=0.8)
+    start = time.monotonic()
+    measure_entry(entry, devices, FRAMES, rule, patience, load, {}, lambda: None)
+    assert time.monotonic() - start < 1.6
+    for device in devices:
+        (found,) = device.measurements
+        # A rate has a fortieth of a second, in which a thousand come only above 44000 a second.
+        slowest = [played.arrivals_per_second for played in found.rounds]
+        assert all(rate and rate > 44000 for rate in slowest)
+        assert slowest or "only above 44000.0 a second" in str(found.not_run)
+
+
+def test_what_is_left_out_has_its_reason() -> None:
+    able, four = entrant(Device()), entrant(Device(), batch=4)
+    leave_out(Entry("offline", 2, 2, SIZE), [able, four], "the time was over")
+    reasons = [device.measurements[-1].not_run for device in (able, four)]
+    assert reasons == ["the time was over", "it takes 4 frames at a time"]
 
 
 def test_a_server_that_cannot_hold_its_bound_says_so_and_runs_on_elsewhere() -> None:
