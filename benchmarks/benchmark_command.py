@@ -57,10 +57,12 @@ def benchmark(arguments: Sequence[str]) -> int:
 
 def endings(record: Record) -> list[str]:
     """Why the rounds of every measurement ended, a line each."""
+    from benchmarks.rows import names_of
+
     return [
-        f"{result.name} {result.precision}, {entry.scenario}, batch {entry.batch}, "
+        f"{name} {result.precision}, {entry.scenario}, batch {entry.batch}, "
         f"{entry.height}x{entry.width}: {_ending(entry)}"
-        for result in record.results
+        for result, name in zip(record.results, names_of(record.results), strict=True)
         for entry in result.measurements
     ]
 

@@ -13,6 +13,7 @@ from benchmarks.rows import (
     cut_short,
     entries,
     entry_title,
+    held_back_by,
     lost,
     not_run,
     rows,
@@ -99,7 +100,7 @@ def _cells(row: Row) -> dict[str, str]:
         "pixel agreement": _marked(row.agreement_text, row.pixel_fault),
         "size MB": f"{result.size_bytes / 1e6:.1f}",
         "mIoU": _marked(row.iou_text, row.iou_fault),
-        "of limit": f"{result.roofline.share:.1%}" if result.roofline else "-",
+        "of limit": row.limit_text,
     }
 
 
@@ -124,12 +125,9 @@ def _notes(record: Record, measured: Sequence[Row]) -> list[str]:
     faults = {row.title: row.faults for row in measured if row.faults}
     lines = [f"- {FAILS} FAILED: {title}: {'; '.join(found)}" for title, found in faults.items()]
     lines += [f"- LOST: {which}: {_one_line(error)}" for which, error in lost(record)]
-    for row in measured:
-        if cut := cut_short(row):
-            lines.append(
-                f"- CUT SHORT: {row.title}: {cut} of {len(row.rounds)} rounds reached the time "
-                f"cap, {row.latency.count} frames in all"
-            )
+    lines += [f"- CUT SHORT: {which}: {how_much}" for which, how_much in cut_short(measured)]
+    if reasons := held_back_by(record):
+        lines.append(f"- HELD BACK: the GPU during rounds: {', '.join(reasons)}")
     lines += [f"- NOT RUN: {which}: {reason}" for which, reason in not_run(record)]
     if any(says_nothing_of_a_gpu(row) for row in measured):
         lines.append(

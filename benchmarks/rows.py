@@ -21,11 +21,13 @@ from benchmarks.records.measurements import (
     SERVER,
     SINGLE,
     Accuracy,
+    Agreement,
     Measurement,
     Round,
 )
 from benchmarks.records.record import Record, Result
 from benchmarks.records.statistics import Interval, median_interval
+from benchmarks.roofline.limits import measurement_of_limit
 from benchmarks.scenarios import holds
 from export.parity.gates import GATES, Gate
 
@@ -66,14 +68,19 @@ class Row:
 
     @property
     def agreement_text(self) -> str:
-        """Rounded down, in whole numbers: 100.000 % is said of nothing that differs in a pixel."""
         if self.is_reference:
             return "reference"
         if self.accuracy is None or self.accuracy.agreement is None:
             return "-"
-        agreement = self.accuracy.agreement
-        thousandths = agreement.equal_pixels * 100_000 // agreement.pixels
-        return f"{thousandths // 1000}.{thousandths % 1000:03} %"
+        return _percent(self.accuracy.agreement)
+
+    @property
+    def limit_text(self) -> str:
+        """Of the measurement that the roofline rests on; the others say nothing of it."""
+        roofline = self.result.roofline
+        if roofline is None or self.measurement is not measurement_of_limit(self.result):
+            return "-"
+        return f"{roofline.share:.1%}"
 
     @property
     def iou_text(self) -> str:
@@ -146,9 +153,30 @@ def says_nothing_of_a_gpu(row: Row) -> bool:
     return row.result.name == ONNX_RUNTIME_CPU and row.result.precision != "fp32"
 
 
-def cut_short(row: Row) -> int:
-    """Rounds that the cap ended before the count was reached."""
-    return sum(entry.stopped_by == "cap" for entry in row.rounds)
+def cut_short(measured: Sequence[Row]) -> list[tuple[str, str]]:
+    """What the cap ended before the count was reached: (backend and measurement, how much)."""
+    cut = [(row, sum(entry.stopped_by == "cap" for entry in row.rounds)) for row in measured]
+    return [
+        (
+            f"{row.title}, {entry_title(row)}",
+            f"{count} of {len(row.rounds)} rounds reached the time cap, "
+            f"{row.latency.count} queries in all",
+        )
+        for row, count in cut
+        if count
+    ]
+
+
+def held_back_by(record: Record) -> list[str]:
+    """What throttled the GPU at the end of any round."""
+    found = {
+        reason
+        for result in record.results
+        for entry in result.measurements
+        for played in entry.rounds
+        for reason in played.throttle_reasons or ()
+    }
+    return sorted(found)
 
 
 def entries(measured: Sequence[Row]) -> list[list[Row]]:
@@ -172,7 +200,9 @@ def pixel_fault(precision: str, accuracy: Accuracy | None) -> str | None:
     agreement = accuracy.agreement if accuracy else None
     if gate is None or agreement is None or agreement.share >= gate.pixels:
         return None
-    return f"{agreement.share:.3%} of pixels agree with PyTorch, the gate is {gate.pixels:.2%}"
+    return (
+        f"{_percent(agreement)} of pixels agree with PyTorch, the gate is {100 * gate.pixels:.2f} %"
+    )
 
 
 def iou_fault(precision: str, accuracy: Accuracy | None, reference: Accuracy | None) -> str | None:
@@ -185,6 +215,12 @@ def iou_fault(precision: str, accuracy: Accuracy | None, reference: Accuracy | N
     if loss <= gate.miou_loss:
         return None
     return f"loses {loss:.3f} points of mIoU, the gate is {gate.miou_loss:g}"
+
+
+def _percent(agreement: Agreement) -> str:
+    """Rounded down, in whole numbers: 100.000 % is said of nothing that differs in a pixel."""
+    thousandths = agreement.equal_pixels * 100_000 // agreement.pixels
+    return f"{thousandths // 1000}.{thousandths % 1000:03} %"
 
 
 def _gate(precision: str) -> Gate | None:
@@ -250,4 +286,8 @@ def _reasons(result: Result, record: Record) -> list[str]:
 def _unheld(entry: Measurement, record: Record) -> str | None:
     if entry.scenario != SERVER or not entry.rounds or _counted(entry, record):
         return None
-    return f"no rate that was tried held a p99 of {record.conditions.latency_bound_ms:g} ms"
+    lowest = min(played.arrivals_per_second or 0 for played in entry.rounds)
+    return (
+        f"no rate that was tried held a p99 of {record.conditions.latency_bound_ms:g} ms, "
+        f"the lowest of them {lowest:.1f} frames a second"
+    )

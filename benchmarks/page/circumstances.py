@@ -9,7 +9,6 @@ from benchmarks.page.sections import number
 from benchmarks.records.conditions import conditions_text
 from benchmarks.records.measurements import Peak
 from benchmarks.records.record import Record
-from benchmarks.rows import rows
 
 
 def conditions(record: Record) -> Element:
@@ -46,7 +45,7 @@ def _peak(peak: Peak) -> str:
 
 
 def machine_state(record: Record) -> list[Child]:
-    """Clocks, power and temperature before and after, and throttling in between."""
+    """Clocks, power and temperature before and after."""
     states = [("before", record.before), *([("after", record.after)] if record.after else [])]
     head: list[Child] = [
         "state",
@@ -73,16 +72,4 @@ def machine_state(record: Record) -> list[Child]:
                     ", ".join((gpu.throttle_reasons if gpu else None) or ()) or "-",
                 ]
             )
-    throttled = sorted(
-        {
-            reason
-            for row in rows(record)
-            for entry in row.measurement.rounds
-            for reason in entry.throttle_reasons or ()
-        }
-    )
-    parts: list[Child] = [table(head, body, "The machine before and after all rounds")]
-    if throttled:
-        said = f"The GPU was held back during rounds: {', '.join(throttled)}."
-        parts.append(element("p", {"class": "fault"}, said))
-    return parts
+    return [table(head, body, "The machine before and after all rounds")]

@@ -16,6 +16,7 @@ from benchmarks.roofline.limits import limit_of
 from benchmarks.rows import (
     Row,
     cut_short,
+    held_back_by,
     keys_of,
     lost,
     names_of,
@@ -79,11 +80,9 @@ def notes(record: Record, measured: Sequence[Row]) -> list[Child]:
     failed = {row.title: row.faults for row in measured if row.faults}
     lines = [_note("FAILED", title, "; ".join(found), "fault") for title, found in failed.items()]
     lines += [_note("LOST", which, error, "fault") for which, error in lost(record)]
-    lines += [
-        _note("CUT SHORT", row.title, f"{cut} of {len(row.rounds)} rounds reached the time cap")
-        for row in measured
-        if (cut := cut_short(row))
-    ]
+    lines += [_note("CUT SHORT", which, how_much) for which, how_much in cut_short(measured)]
+    if reasons := held_back_by(record):
+        lines.append(_note("HELD BACK", "the GPU during rounds", ", ".join(reasons), "fault"))
     lines += [_note("NOT RUN", which, reason) for which, reason in not_run(record)]
     if any(says_nothing_of_a_gpu(row) for row in measured):
         proves_little = (

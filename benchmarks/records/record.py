@@ -41,7 +41,7 @@ class Result:
     build_seconds: from the card, for engines that say so. load_ms: from the file to a backend that
     takes frames, without imports. first_frame_ms: latency of the very first frame, which no round
     repeats. All None where nothing ran or nothing is known.
-    accuracies: one for each size that was measured. phases: None where there are no CUDA events.
+    accuracies: one for each size that was measured. phases: of engines alone.
     error: what took the backend away before everything was measured; else None.
     not_run: why the backend cannot run on this machine; else None.
     """

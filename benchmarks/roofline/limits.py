@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.records.measurements import Peak
+from benchmarks.records.measurements import SERVER, Measurement, Peak
+from benchmarks.records.record import Result
 
 
 def limit_of(macs: int, moved_bytes: int, peak: Peak) -> float:
     """The least milliseconds for so much work."""
     return 1e3 * max(macs / peak.macs_per_second, moved_bytes / peak.bytes_per_second)
+
+
+def measurement_of_limit(result: Result) -> Measurement | None:
+    """The one whose time is held against the limit: the first of no server."""
+    found = (entry for entry in result.measurements if entry.rounds and entry.scenario != SERVER)
+    return next(found, None)
 
 
 def peak_for(peaks: Sequence[Peak], device: str, precision: str) -> Peak | None:

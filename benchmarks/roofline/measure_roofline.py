@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.backends import ONNX_RUNTIME_CPU, model_files
 from benchmarks.records.latency import summarize
-from benchmarks.records.measurements import OFFLINE, SERVER, LayerTime, Measurement, Peak, Roofline
+from benchmarks.records.measurements import OFFLINE, LayerTime, Measurement, Peak, Roofline
 from benchmarks.records.record import Record, Result
 from benchmarks.roofline.graph_cost import GraphCost, graph_cost
 from benchmarks.roofline.layer_times import layer_times
-from benchmarks.roofline.limits import limit_of, peak_for
+from benchmarks.roofline.limits import limit_of, measurement_of_limit, peak_for
 from benchmarks.roofline.machine_peak import machine_peaks
 from runtime.card import read_card
 from runtime.files import sha256_of
@@ -61,18 +61,16 @@ def _roofline(
 
 
 def _frame_time(result: Result) -> tuple[Measurement, float] | None:
-    """The first measurement of no server, and the milliseconds of one frame in it.
+    """The measurement that is held against the limit, and the milliseconds of one frame in it.
 
     Offline it is wall time: where frames overlap, a latency includes the wait for those before.
     """
-    for entry in result.measurements:
-        if entry.rounds and entry.scenario != SERVER:
-            found = summarize(entry.rounds)
-            query_ms = found.median_ms
-            if entry.scenario == OFFLINE:
-                query_ms = 1e3 / found.frames_per_second
-            return entry, query_ms / entry.frames_per_query
-    return None
+    entry = measurement_of_limit(result)
+    if entry is None:
+        return None
+    found = summarize(entry.rounds)
+    query_ms = 1e3 / found.frames_per_second if entry.scenario == OFFLINE else found.median_ms
+    return entry, query_ms / entry.frames_per_query
 
 
 def _graphs_by_hash(models: Sequence[Path]) -> Mapping[str, Path]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from benchmarks.benchmark_command import benchmark
-from benchmarks.records.record import read_record
+from benchmarks.benchmark_command import benchmark, endings
+from benchmarks.records.record import Record, read_record
 from benchmarks.report import BEGIN, END
 from benchmarks.report_command import report
 from benchmarks.roofline import measure_roofline
@@ -83,6 +83,13 @@ def test_masks_that_differ_from_pytorchs_agree_on_less_than_all_pixels(
     assert onnx.agreement is not None
     assert onnx.agreement.share < 0.9
     assert onnx.agreement.pixels == 3 * 24 * 32
+
+
+def test_why_rounds_ended_is_said_of_each_of_two_files(record: Record) -> None:
+    two = [replace(record.results[1], file=name) for name in ("a.onnx", "b.onnx")]
+    first, second = endings(replace(record, results=tuple(two)))
+    assert first.startswith("ONNX Runtime CPU (a.onnx) int8, single")
+    assert second.startswith("ONNX Runtime CPU (b.onnx) int8, single")
 
 
 def test_an_engine_that_cannot_run_here_keeps_its_row_and_its_reason(

@@ -83,7 +83,7 @@ def test_a_planted_accuracy_fault_is_red(record: Record) -> None:
         red = [attributes for attributes in page.attributes("tr") if attributes.get("class")]
         assert [row["class"] for row in red] == ["failed"] * count
         assert page.text.count("✗ FAILED") == count
-        assert ("97.000% of pixels agree with PyTorch, the gate is 98.00%" in page.text) == (
+        assert ("97.000 % of pixels agree with PyTorch, the gate is 98.00 %" in page.text) == (
             count == 1
         )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records.measurements import Accuracy, Agreement, Measurement, Round
+from benchmarks.records.measurements import Accuracy, Agreement, Measurement, Roofline, Round
 from benchmarks.records.record import Record
 from benchmarks.report import BEGIN, END, insert_table, tables
 from runtime.errors import InputError
@@ -16,7 +16,8 @@ GOLDEN = """\
 | PyTorch eager | fp32 | 25.00 | ≈ 37.00 | ≈ 39.70 | 40.00 | reference | 6.9 | 65.43 |
 | ONNX Runtime CPU | int8 | 5.00 | 5.00 | ≈ 5.00 | 200.00 | 99.999 % | 3.4 | - |
 
-- CUT SHORT: PyTorch eager fp32: 1 of 2 rounds reached the time cap, 4 frames in all
+- CUT SHORT: PyTorch eager fp32, single stream, batch 1, 360x480: \
+1 of 2 rounds reached the time cap, 4 queries in all
 - NOT RUN: TensorRT-RTX fp16: this machine has no GPU | see refinenet doctor
 - ONNX Runtime CPU computes FP16 files in FP32 and INT8 files in integer kernels of its own: \
 those rows say nothing of the same files on a GPU
@@ -44,7 +45,8 @@ def test_an_accuracy_that_fails_its_gate_is_red(record: Record) -> None:
     text = tables([replace(record, results=(record.results[0], wrong))])
     assert "🔴 97.000 %" in text
     assert "🔴 50.00" in text
-    assert "🔴 FAILED: ONNX Runtime CPU int8: 97.000% of pixels agree with PyTorch" in text
+    assert "🔴 FAILED: ONNX Runtime CPU int8: 97.000 % of pixels agree with PyTorch" in text
+    assert "the gate is 98.00 %" in text
     assert "loses 15.432 points of mIoU, the gate is 1" in text
 
 
@@ -95,7 +97,30 @@ def test_of_a_server_only_rounds_count_that_ended_by_themselves(record: Record) 
     assert "server under a p99 of 50 ms, at least 1000 arrivals" in text
     unheld = replace(result, measurements=(replace(server, rounds=(given_up,)),))
     text = tables([replace(record, conditions=asked, results=(unheld,))])
-    assert "360x480: no rate that was tried held a p99 of 50 ms" in text
+    assert (
+        "360x480: no rate that was tried held a p99 of 50 ms, the lowest of them 40.0 frames"
+        in text
+    )
+
+
+def test_what_held_the_gpu_back_is_said(record: Record) -> None:
+    torch = record.results[0]
+    hot = replace(torch.measurements[0].rounds[0], throttle_reasons=("hw_thermal_slowdown",))
+    results = (replace(torch, measurements=(replace(torch.measurements[0], rounds=(hot,)),)),)
+    text = tables([replace(record, results=results)])
+    assert "- HELD BACK: the GPU during rounds: hw_thermal_slowdown" in text
+
+
+def test_the_share_of_the_limit_stands_at_the_measurement_that_it_is_of(record: Record) -> None:
+    single = record.results[1].measurements[0]
+    offline = replace(single, scenario="offline", batch=8, frames_per_query=8)
+    limit = Roofline(10**8, 10**6, 2.5, 0.5)
+    result = replace(record.results[1], measurements=(single, offline), roofline=limit)
+    lines = tables([replace(record, results=(result,))]).splitlines()
+    assert [line.split(" | ")[-1] for line in lines if "| ONNX Runtime" in line] == [
+        "50.0% |",
+        "- |",
+    ]
 
 
 def test_several_records_are_several_tables(record: Record) -> None:
