@@ -13,6 +13,7 @@ from benchmarks.page.elements import NONE, Attributes, Child, element
 WIDTH, HEIGHT = 460.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 16.0, 14.0, 44.0
 MARK_RADIUS = 9.0
+LABEL_LENGTH = 50  # in letters, beside a figure in a chart's width
 LOG_FROM = 4.0  # a range whose ends differ by more is drawn on a logarithmic scale
 
 
@@ -99,6 +100,14 @@ def chart(title: str, height: float, drawn: Sequence[Child]) -> Element:
 
 def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> Element:
     return element("text", {"x": x, "y": y, "class": kind, "text-anchor": anchor}, content)
+
+
+def shortened(label: str, most: int = LABEL_LENGTH) -> str:
+    """The label, its middle left out where it would run into what stands beside it."""
+    if len(label) <= most:
+        return label
+    kept = most - 1
+    return f"{label[: kept // 3]}…{label[len(label) - (kept - kept // 3) :]}"
 
 
 def segment(x1: float, y1: float, x2: float, y2: float, kind: str) -> Element:

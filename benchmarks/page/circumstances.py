@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 from benchmarks.page.elements import NONE, Child, element, table
 from benchmarks.page.sections import number
 from benchmarks.records.conditions import conditions_text
+from benchmarks.records.machine import JetsonState
 from benchmarks.records.measurements import Peak
 from benchmarks.records.record import Record
 
@@ -16,7 +17,7 @@ def conditions(record: Record) -> Element:
     machine, asked = record.environment, record.conditions
     facts = {
         "command": record.command,
-        "conditions": conditions_text(record),
+        "conditions": conditions_text(record).replace("`", ""),  # Markdown's
         "machine": f"{machine.cpu}, {machine.cores} cores, {machine.system}",
         "GPU": "; ".join(f"{gpu.name}, driver {gpu.driver}" for gpu in machine.gpus) or "none",
         "software": ", ".join(f"{name} {found}" for name, found in machine.versions.items()),
@@ -51,6 +52,7 @@ def machine_state(record: Record) -> list[Child]:
         "state",
         "time",
         "load",
+        "CPU MHz",
         "GPU MHz",
         "memory MHz",
         "W",
@@ -65,6 +67,7 @@ def machine_state(record: Record) -> list[Child]:
                     name,
                     state.utc,
                     number(state.load_average),
+                    number(state.cpu_clock_mhz),
                     number(gpu.sm_clock_mhz if gpu else None),
                     number(gpu.memory_clock_mhz if gpu else None),
                     number(gpu.power_w if gpu else None),
@@ -72,4 +75,21 @@ def machine_state(record: Record) -> list[Child]:
                     ", ".join((gpu.throttle_reasons if gpu else None) or ()) or "-",
                 ]
             )
-    return [table(head, body, "The machine before and after all rounds")]
+    parts: list[Child] = [table(head, body, "The machine before and after all rounds")]
+    parts += [
+        element("p", {"class": "soft"}, f"Jetson {name}: {_jetson(state.jetson)}.")
+        for name, state in states
+        if state.jetson is not None
+    ]
+    return parts
+
+
+def _jetson(state: JetsonState) -> str:
+    known = {
+        "GPU MHz": state.gpu_clock_mhz,
+        "memory MHz": state.memory_clock_mhz,
+        **{f"{rail} W": power_w for rail, power_w in state.power_w.items()},
+        **{f"{zone} °C": celsius for zone, celsius in state.temperature_c.items()},
+    }
+    figures = [f"{name} {number(value)}" for name, value in known.items()]
+    return ", ".join([f"power mode {state.power_mode or 'unknown'}", *figures])

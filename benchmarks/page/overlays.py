@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from benchmarks.page.elements import NONE, Child, element
-from benchmarks.page.plots import family
-from benchmarks.page.sections import badge
+from benchmarks.page.sections import badge, kinds_of
 from benchmarks.pictures import Picture, Pictures
 from benchmarks.records.record import Record
 from benchmarks.rows import keys_of, names_of
@@ -54,14 +53,13 @@ def _row(record: Record, picture: Picture, pictures: Pictures, reference: str) -
     palette = [(int(red), int(green), int(blue)) for red, green, blue in pictures.palette]
     expected = picture.masks.get(reference)
     shown: list[Child] = [_figure(picture.frame, "the frame", [])]
-    for key, name, result in zip(
-        keys_of(record.results), names_of(record.results), record.results, strict=True
-    ):
+    keys, names, kinds = keys_of(record.results), names_of(record.results), kinds_of(record)
+    for key, name, kind, result in zip(keys, names, kinds, record.results, strict=True):
         mask = picture.masks.get(key)
         if mask is None:
             continue
         title = f"{name} {result.precision}"
-        label: list[Child] = [badge(key, family(result.name)), title]
+        label: list[Child] = [badge(key, kind), title]
         overlay = blend(picture.frame, mask, palette)
         if key != reference and expected is not None:
             differing = mask != expected

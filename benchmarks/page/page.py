@@ -62,7 +62,8 @@ def _record(record: Record, pictures: Pictures | None, numbered: bool) -> list[C
     found = entries(measured)
     parts: list[Child] = []
     if numbered:
-        parts.append(element("h2", NONE, f"{record.environment.cpu}, {record.before.utc}"))
+        title = f"{record.environment.cpu}, {record.before.utc}"
+        parts.append(element("h2", {"class": "record"}, title))
     parts.append(element("p", {"class": "soft"}, machine_text(record)))
     if found:
         parts.append(element("p", {"class": "lead"}, _summary(found[0])))
@@ -129,8 +130,11 @@ def _accuracy(
     for entry in found[:1]:
         drawn = accuracy_against_speed(entry, "Accuracy against the median latency")
         if drawn is not None:
-            front = ", ".join(row.title for row in pareto_front(entry))
-            caption = f"Up and left is better. On the Pareto front (outlined, joined): {front}."
+            front = ", ".join(row.key for row in pareto_front(entry))
+            caption = (
+                "Up and left is better. Letters as in the table. On the Pareto front (outlined, "
+                f"joined): {front or 'none'}."
+            )
             figures.append(_figure("Accuracy against speed", drawn, caption))
     parts.append(_grid(figures))
     parts += iou_table(record)

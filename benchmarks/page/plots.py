@@ -22,6 +22,7 @@ from benchmarks.page.charts import (
     scatter,
     segment,
     short,
+    shortened,
     text,
     x_axis,
     y_axis,
@@ -58,14 +59,19 @@ def latency_strips(rows: Sequence[Row], title: str) -> Element:
         places = [scale(float(value)) for value in values]
         median, low, high, p99 = (
             scale(value)
-            for value in (row.median.estimate, row.median.low, row.median.high, row.latency.p99_ms)
+            for value in (
+                row.latency.median_ms,  # as the table and the figure beside it have it
+                row.median.low,
+                row.median.high,
+                row.latency.p99_ms,
+            )
         )
         drawn.append(
             element(
                 "g",
                 {"class": kind_of(row)},
                 element("title", NONE, _latency_note(row)),
-                text(14, middle - 17, f"{row.key}  {row.title}", "label"),
+                text(14, middle - 17, _label(row), "label"),
                 text(
                     WIDTH - RIGHT,
                     middle - 17,
@@ -160,7 +166,7 @@ def percentages(entries: Sequence[tuple[Row, float]], title: str) -> Element:
         y = TOP + BAR_HEIGHT * index
         width = (WIDTH - RIGHT - 14) * value / longest
         drawn += [
-            text(14, y + 8, f"{row.key}  {row.title}", "label"),
+            text(14, y + 8, _label(row), "label"),
             text(WIDTH - RIGHT, y + 8, f"{short(value)} %", "label value", "end"),
             box(14, y + 13, width, 10, f"bar {kind_of(row)}", f"{row.title}: {value:.4g} %"),
         ]
@@ -212,6 +218,10 @@ def layer_roofline(row: Row, peak: Peak, title: str) -> Element | None:
         ),
     ]
     return chart(title, HEIGHT, drawn)
+
+
+def _label(row: Row) -> str:
+    return shortened(f"{row.key}  {row.title}")
 
 
 def _latencies(row: Row) -> np.ndarray:

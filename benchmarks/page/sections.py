@@ -26,11 +26,21 @@ from benchmarks.rows import (
 )
 
 LAYERS_SHOWN = 15
+ENQUEUE_SHARE = 0.8  # of the compute time, from which trtexec warns
 IOU_LOSS_SHOWN = 0.01  # of a class, against the reference, in red
 
 
 def badge(key: str, kind: str) -> Element:
     return element("span", {"class": f"key {kind}"}, element("b", NONE, key))
+
+
+def kinds_of(record: Record) -> list[str]:
+    """The style of each result's marks, red for those that fail a gate anywhere."""
+    failed = {row.key for row in rows(record) if row.faults}
+    return [
+        FAILED if key in failed else family(result.name)
+        for key, result in zip(keys_of(record.results), record.results, strict=True)
+    ]
 
 
 def named(row: Row) -> Element:
@@ -121,7 +131,7 @@ def resources_table(record: Record) -> list[Child]:
     made: list[Child] = [
         table(head, body[::-1], "Memory: what the backend added at its peak while it opened")
     ]
-    return [*made, *_budget(record)]
+    return [*made, *_budget(record), *_phases(record)]
 
 
 def _budget(record: Record) -> list[Child]:
@@ -138,14 +148,38 @@ def _budget(record: Record) -> list[Child]:
     return [table(head, body, "One frame from file to overlay, ms (median over the images)")]
 
 
+def _phases(record: Record) -> list[Child]:
+    """Engines in trtexec's terms; its warning where the host can hardly keep the GPU busy."""
+    measured = {row.key: row for row in rows(record) if row.result.phases}.values()
+    body: list[list[Child]] = []
+    for row in measured:
+        phases = row.result.phases
+        assert phases is not None
+        enqueue, h2d, compute, d2h = (
+            median(times)
+            for times in (phases.enqueue_ms, phases.h2d_ms, phases.compute_ms, phases.d2h_ms)
+        )
+        bound_by_host = enqueue > ENQUEUE_SHARE * compute
+        cells: list[Child] = [named(row), number(h2d + compute + d2h)]
+        cells += [_marked(number(enqueue), bound_by_host), *map(number, (h2d, compute, d2h))]
+        body.append(cells)
+    if not body:
+        return []
+    head: list[Child] = ["engine", "latency", "enqueue", "H2D", "GPU compute", "D2H"]
+    caption = (
+        "Engines in trtexec's terms, ms (medians of runs of their own, each step waited for). Red: "
+        f"the host's enqueue takes more than {ENQUEUE_SHARE:.0%} of the compute time"
+    )
+    return [table(head, body, caption)]
+
+
 def iou_table(record: Record) -> list[Child]:
     """Each class by each backend; what lost against the reference is red."""
     classes = record.conditions.classes
+    keys, names, kinds = keys_of(record.results), names_of(record.results), kinds_of(record)
     judged = [
-        (key, name, result, accuracy)
-        for key, name, result in zip(
-            keys_of(record.results), names_of(record.results), record.results, strict=True
-        )
+        (badge(key, kind), f"{key}: {name} {result.precision}", result, accuracy)
+        for key, name, kind, result in zip(keys, names, kinds, record.results, strict=True)
         for accuracy in result.accuracies[:1]
         if len(accuracy.class_iou) == len(classes) and classes
     ]
@@ -153,7 +187,7 @@ def iou_table(record: Record) -> list[Child]:
         return []
     reference = next((a for _, _, r, a in judged if r.name == record.conditions.reference), None)
     head: list[Child] = ["class"]
-    head += [badge(key, family(result.name)) for key, _, result, _ in judged]
+    head += [mark for mark, _, _, _ in judged]
     body: list[list[Child]] = []
     for index, name in enumerate(classes):
         before = reference.class_iou[index] if reference else None
@@ -161,7 +195,7 @@ def iou_table(record: Record) -> list[Child]:
     means = [a.mean_iou for _, _, _, a in judged]
     before = reference.mean_iou if reference else None
     body.append(["mean", *(_iou(mean, before) for mean in means)])
-    who = "; ".join(f"{key}: {name} {result.precision}" for key, name, result, _ in judged)
+    who = "; ".join(title for _, title, _, _ in judged)
     return [
         element("h3", NONE, "IoU by class, %"),
         table(head, body, f"On {record.conditions.labels}. Red: a point or more below PyTorch."),

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.page.charts import Mark, Scale, scale_for, scatter
+from benchmarks.page.charts import Mark, Scale, scale_for, scatter, shortened
 from benchmarks.page.page import html_page
 from benchmarks.page.plots import pareto_front
 from benchmarks.pictures import Picture, Pictures, pictures_path, read_pictures, write_pictures
-from benchmarks.records.measurements import Accuracy, Agreement, LayerTime, Peak, Roofline
+from benchmarks.records.machine import JetsonState
+from benchmarks.records.measurements import Accuracy, Agreement, LayerTime, Peak, Phases, Roofline
 from benchmarks.records.record import Record, write_record
 from benchmarks.report_command import report
 from benchmarks.rows import rows
@@ -127,6 +128,44 @@ def test_the_latency_of_several_frames_is_said_of_the_query(record: Record) -> N
     multi = replace(record, results=(replace(record.results[1], measurements=(four,)),))
     text = Page(html_page([multi], [None])).text
     assert "5 ms a query of 4 frames, 800 frames/s" in text
+
+
+def test_a_failed_backend_is_red_wherever_its_letter_stands(
+    record: Record, pictures: Pictures
+) -> None:
+    wrong = Accuracy(360, 480, Agreement(97, 100), 0.5, (0.6, 0.4))
+    spoilt = replace(record.results[1], accuracies=(wrong,))
+    html = html_page([replace(record, results=(record.results[0], spoilt))], [pictures])
+    kinds = set(re.findall(r'<span class="key (\w+)"><b>B</b>', html))
+    assert kinds == {"failed"}
+    assert html.count('<span class="key failed">') == 4  # table, IoU, picture, memory
+
+
+def test_a_long_name_is_shortened_beside_a_figure(record: Record) -> None:
+    name = "a-project-with-a-name-of-its-own-" * 4 + "fp16"
+    long = replace(record.results[1], name=name)
+    html = html_page([replace(record, results=(record.results[0], long))], [None])
+    (label,) = re.findall(r'class="label"[^>]*>(B [^<]*)<', html)
+    assert len(label) == 50
+    assert (label[:12], label[-9:]) == ("B  a-project", "fp16 int8")
+    assert shortened("short") == "short"
+
+
+def test_an_engines_phases_are_in_trtexecs_terms(record: Record) -> None:
+    torch, onnx, _ = record.results
+    busy = replace(torch, phases=Phases((0.9,), (0.25,), (1.0,), (0.125,)))
+    quiet = replace(onnx, phases=Phases((0.1,), (0.25,), (2.0,), (0.125,)))
+    html = html_page([replace(record, results=(busy, quiet))], [None])
+    assert '<td>1.375</td><td><span class="fault">0.9</span></td><td>0.25</td>' in html
+    assert "<td>2.375</td><td>0.1</td><td>0.25</td><td>2</td><td>0.125</td>" in html
+    assert "trtexec's terms" not in html_page([record], [None])
+
+
+def test_a_jetsons_state_is_said_before_and_after(record: Record) -> None:
+    state = JetsonState(0.45, 1007.0, None, None, {"VDD_GPU_SOC": 2.4}, {"gpu": 51.5}, "MAXN")
+    jetson = replace(record, before=replace(record.before, jetson=state))
+    said = "Jetson before: power mode MAXN, GPU MHz 1007, memory MHz -, VDD_GPU_SOC W 2.4, gpu °C"
+    assert said in Page(html_page([jetson], [None])).text
 
 
 def test_nothing_measured_is_still_a_page(record: Record) -> None:
