@@ -37,5 +37,5 @@ clean:
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,rtx,cuda13]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench,rtx,cuda13]'
 	touch $@

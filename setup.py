@@ -47,7 +47,7 @@ setup(
         "cuda12": ["cuda-python>=12.6,<13"],
         "cuda13": ["cuda-python>=13,<14"],
         "pycuda": ["pycuda>=2024.1"],
-        "bench": EXPORT,
+        "bench": [*EXPORT, "nvidia-ml-py>=12"],
         "dev": [
             *EXPORT,
             "pytest>=8",
