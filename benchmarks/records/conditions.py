@@ -9,8 +9,10 @@ from benchmarks.scenarios import SERVER_QUERIES
 def conditions_text(record: Record) -> str:
     """What was asked of every backend."""
     asked = record.conditions
-    threads = f"{asked.threads} threads" if asked.threads else "threads by each library's default"
-    images = f"{len(asked.images)} real image{'s' if len(asked.images) != 1 else ''}"
+    threads = "threads by each library's default"
+    if asked.threads is not None:
+        threads = _counted(asked.threads, "thread")
+    images = _counted(len(asked.images), "real image")
     sizes = ", ".join(f"{size.height}x{size.width}" for size in asked.sizes)
     parts = [
         f"Scenario {', '.join(f'`{name}`' for name in asked.scenarios)} (MLPerf-style), "
@@ -47,6 +49,10 @@ def machine_text(record: Record) -> str:
         before.utc,
     ]
     return "; ".join(parts) + "."
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _rounds(record: Record) -> str:

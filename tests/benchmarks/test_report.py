@@ -103,6 +103,13 @@ def test_of_a_server_only_rounds_count_that_ended_by_themselves(record: Record) 
     )
 
 
+def test_one_of_anything_is_not_several(record: Record) -> None:
+    asked = replace(record.conditions, threads=1, images=("a.jpg",))
+    text = tables([replace(record, conditions=asked)])
+    assert "1 real image at" in text
+    assert "host memory, 1 thread;" in text
+
+
 def test_what_held_the_gpu_back_is_said(record: Record) -> None:
     torch = record.results[0]
     hot = replace(torch.measurements[0].rounds[0], throttle_reasons=("hw_thermal_slowdown",))
