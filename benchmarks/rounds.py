@@ -16,6 +16,7 @@ from benchmarks.records.statistics import FEWEST_VALUES, median_interval
 from benchmarks.scenarios import GivenUp
 
 WORKLOAD_TIMES = 3  # before a round, and after it
+SETTLE_S = 0.05  # until threads that wait awake for their library's next call have gone to sleep
 
 
 @dataclass(frozen=True)
@@ -142,4 +143,8 @@ def _played(contestant: Contestant) -> Round:
 
 def _time_workload(contestant: Contestant) -> list[tuple[float, float]]:
     workload = contestant.workload
-    return [] if workload is None else [workload() for _ in range(WORKLOAD_TIMES)]
+    if workload is None:
+        return []
+    if not contestant.on_gpu:
+        time.sleep(SETTLE_S)
+    return [workload() for _ in range(WORKLOAD_TIMES)]

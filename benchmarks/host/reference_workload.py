@@ -53,6 +53,8 @@ def cpu_workload(threads: int | None) -> ReferenceWorkload:
     threads: those of the backends; None leaves it to ONNX Runtime, as with them.
     """
     options = onnxruntime.SessionOptions()
+    # Threads that wait awake would take the cores from the backend that is timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     model = _model().SerializeToString()
