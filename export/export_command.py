@@ -161,6 +161,7 @@ def _export(options: ExportOptions) -> int:
         options.calibration,
         options.calibration_method,
         options.percentile,
+        ours=options.factory is None,
         int8="int8" in options.precisions,
         quiet=options.quiet,
     )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from refinenet.checkpoints import load_checkpoint, published_card, read_weights, weights_path
 from runtime.card import Card, read_card_file
-from runtime.errors import CheckpointError, InputError
+from runtime.errors import CheckpointError, DeployError, InputError
 from runtime.files import existing_file, sha256_of
 
 PROBE = (1, 3, 64, 64)  # what a network is shown to count its classes
@@ -86,10 +87,30 @@ class Scores(nn.Module):
 
 
 def _made(factory: str) -> nn.Module:
-    network = _function(factory)()
+    function = _function(factory)
+    with _users_code(f"factory {factory} fails"):
+        network = function()
     if not isinstance(network, nn.Module):
-        raise InputError(f"{factory} gives a {type(network).__name__}; expected a torch.nn.Module")
+        raise InputError(f"{factory} gives {type(network).__name__}; expected a torch.nn.Module")
     return network
+
+
+@contextmanager
+def _users_code(failing: str) -> Iterator[None]:
+    """Turn whatever the user's own code raises into one line that begins with `failing`."""
+    try:
+        yield
+    except DeployError:
+        raise
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{failing}: no module named {error.name}; call refinenet where it lies, or install it"
+        ) from error
+    except (Exception, SystemExit) as error:
+        problem = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{failing}: {type(error).__name__}: {problem}; call it in Python to see where"
+        ) from error
 
 
 def _function(factory: str) -> Callable[[], Any]:
@@ -99,15 +120,11 @@ def _function(factory: str) -> Callable[[], Any]:
     # The installed command does not look where it is called, as `python -m` does.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    try:
-        function = getattr(import_module(module_name), name)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"factory {factory}: no module named {error.name}; call refinenet where it lies, or "
-            "install it"
-        ) from error
-    except AttributeError as error:
-        raise InputError(f"factory {factory}: {error}") from error
+    with _users_code(f"factory {factory} fails"):
+        module = import_module(module_name)
+    if not hasattr(module, name):
+        raise InputError(f"factory {factory}: {module_name} has no attribute '{name}'")
+    function = getattr(module, name)
     if not callable(function):
         raise InputError(f"factory {factory}: {name} is no function")
     result: Callable[[], Any] = function
@@ -134,14 +151,9 @@ def _hash_of(network: nn.Module) -> str:
 
 
 def _card(factory: str, scores: Scores, card_file: Path | None) -> Card:
-    try:
-        with torch.inference_mode():
-            num_classes = int(scores(torch.zeros(PROBE)).shape[1])
-    except (RuntimeError, TypeError, ValueError) as error:
-        problem = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"the network of {factory} fails on an image {PROBE}: {problem}"
-        ) from error
+    failing = f"the network of {factory} fails on an image {PROBE}"
+    with _users_code(failing), torch.inference_mode():
+        num_classes = int(scores(torch.zeros(PROBE)).shape[1])
     if not 1 <= num_classes <= 256:
         raise InputError(f"{factory} gives {num_classes} classes; a uint8 mask holds 1 to 256")
     if card_file is None:

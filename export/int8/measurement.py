@@ -53,13 +53,15 @@ def plan_measurement(
     method: str | None,
     percentile: float | None,
     *,
+    ours: bool,
     int8: bool,
     quiet: bool,
 ) -> Measurement:
     """Find the images or ranges.
 
     calibration: an image, a folder of images, or a .json of saved ranges; by default the ranges
-    that ship with the weights. method, percentile: None for the defaults.
+    that ship with the weights. method, percentile: None for the defaults. ours: whether the weights
+    are of a network of this project's; those of a user's own mean nothing without their network.
 
     Raises InputError for a method that nothing would use, for images or ranges that cannot be read,
     and if INT8 is asked for and there is nothing to take its ranges from.
@@ -80,7 +82,8 @@ def plan_measurement(
     if given or source.is_file():
         return Measurement((), load_ranges(source), chosen, quiet)
     if int8:
-        load_checkpoint(weights)  # weights that cannot be read are the first thing to say
+        if ours:
+            load_checkpoint(weights)  # weights that cannot be read are the first thing to say
         raise InputError(
             f"INT8 needs activation ranges, and none ship with {weights.name}; give "
             "--calibration IMAGES, or leave int8 out: --precision fp32,fp16"

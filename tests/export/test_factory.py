@@ -57,14 +57,29 @@ def number():
 def deep():
     return nn.Conv2d(4, 2, 1)
 
+def forgetful():
+    raise KeyError("layers")
+
+def leaving():
+    raise SystemExit(3)
+
+def needy():
+    import no_such_package
+
+class Asserting(Named):
+    def forward(self, image):
+        assert image.shape[2] == 65, "65 rows alone"
+
 constant = 7
 """
+BROKEN = "x = ("
 
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("networks")
     (folder / "my_networks.py").write_text(NETWORKS)
+    (folder / "half_written.py").write_text(BROKEN)
     return folder
 
 
@@ -139,7 +154,12 @@ def test_a_state_dict_fills_the_network(tmp_path: Path) -> None:
         ("no_such_module:f", "no module named no_such_module"),
         ("my_networks:absent", "has no attribute 'absent'"),
         ("my_networks:constant", "constant is no function"),
-        ("my_networks:number", r"gives a int; expected a torch\.nn\.Module"),
+        ("my_networks:number", r"gives int; expected a torch\.nn\.Module"),
+        ("my_networks:forgetful", r"forgetful fails: KeyError: 'layers'; call it in Python"),
+        ("my_networks:leaving", "leaving fails: SystemExit: 3"),
+        ("my_networks:needy", "needy fails: no module named no_such_package"),
+        ("my_networks:Asserting", r"\(1, 3, 64, 64\): AssertionError: 65 rows alone"),
+        ("half_written:f", r"half_written:f fails: SyntaxError: .*line 1\)"),
         ("my_networks:classifier", r"gives shape \(1, 5\); expected scores"),
         ("my_networks:deep", r"fails on an image \(1, 3, 64, 64\)"),
     ],
@@ -172,6 +192,17 @@ def test_a_card_for_another_number_of_classes_is_refused(tmp_path: Path) -> None
     mine = card_file(tmp_path, ["sky", "road"])
     with pytest.raises(InputError, match="names 2 classes; my_networks:Named gives 4"):
         open_source(None, "my_networks:Named", mine)
+
+
+@pytest.mark.parametrize("weights", [(), ("mine.pth",)])
+def test_int8_of_it_needs_images(
+    weights: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(open_source(None, "my_networks:layers").network.state_dict(), "mine.pth")
+    asked = ["export", *weights, "--factory", "my_networks:layers", "--output", str(tmp_path)]
+    assert main(asked) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "give --calibration IMAGES, or leave int8 out: --precision fp32,fp16" in line
 
 
 def test_nothing_to_export_is_said() -> None:
