@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from export.building.engine_options import HARDWARE, WEIGHTS
+from export.building.engine_options import DEFAULT_PROFILE, HARDWARE, WEIGHTS, Profile
 from runtime.arguments import DONE, Parser, print_written
 from runtime.errors import InputError
 from runtime.files import existing_file
@@ -25,9 +26,9 @@ class BuildOptions:
     tf32: bool
     timing_cache: Path | None
     refit: Path | None
-    min_shape: tuple[int, int, int]
-    opt_shape: tuple[int, int, int]
-    max_shape: tuple[int, int, int]
+    min_shape: tuple[int, int, int] | None
+    opt_shape: tuple[int, int, int] | None
+    max_shape: tuple[int, int, int] | None
     profile: tuple[tuple[tuple[int, int, int], ...], ...]
     quiet: bool
 
@@ -58,14 +59,13 @@ def build(arguments: Sequence[str]) -> int:
         "--optimization-level", type=int, choices=range(6), default=3, help="(default: %(default)s)"
     )
     for option, default, meaning in (
-        ("--min-shape", (1, 64, 64), "smallest"),
-        ("--opt-shape", (1, 480, 640), "tuned for"),
-        ("--max-shape", (1, 1080, 1920), "largest"),
+        ("--min-shape", DEFAULT_PROFILE.smallest, "smallest"),
+        ("--opt-shape", DEFAULT_PROFILE.tuned, "tuned for"),
+        ("--max-shape", DEFAULT_PROFILE.largest, "largest"),
     ):
         parser.add_argument(
             option,
             type=_shape,
-            default=default,
             metavar="NxHEIGHTxWIDTH",
             help=f"dynamic files: the {meaning} (default: {'x'.join(map(str, default))})",
         )
@@ -79,6 +79,8 @@ def build(arguments: Sequence[str]) -> int:
     )
     _add_portability(parser)
     given = vars(parser.parse_args(arguments))
+    if given["refit"] is not None:
+        _check_refit(parser, given)
     several = {"onnx": tuple(given["onnx"]), "profile": tuple(given["profile"] or ())}
     return _build(BuildOptions(**given | several))
 
@@ -120,8 +122,21 @@ def _add_portability(parser: Parser) -> None:
     )
 
 
+def _check_refit(parser: Parser, given: Mapping[str, Any]) -> None:
+    """InputError for options of a build, which the engine that is there cannot follow."""
+    unused = [
+        f"--{name.replace('_', '-')}"
+        for name, value in given.items()
+        if name not in ("onnx", "refit", "quiet") and value != parser.get_default(name)
+    ]
+    if unused:
+        raise InputError(
+            f"{', '.join(unused)} only for building; --refit keeps the engine as it is"
+        )
+
+
 def _build(options: BuildOptions) -> int:
-    from export.to_engine import EngineOptions, Profile, to_engine
+    from export.to_engine import EngineOptions, to_engine
     from runtime import tensorrt_api
     from runtime.card import read_sidecar
 
@@ -135,7 +150,7 @@ def _build(options: BuildOptions) -> int:
         runtime=runtime,
         targets=options.target,
         optimization_level=options.optimization_level,
-        profile=Profile(options.min_shape, options.opt_shape, options.max_shape),
+        profile=_main_profile(options),
         further_profiles=tuple(Profile(*shapes) for shapes in options.profile),
         version_compatible=options.version_compatible,
         hardware=options.hardware,
@@ -150,6 +165,17 @@ def _build(options: BuildOptions) -> int:
         warnings = len(sidecar.build["warnings"]) if sidecar else 0
         print_written(engine, f"; {warnings} warnings in its card" if warnings else "")
     return DONE
+
+
+def _main_profile(options: BuildOptions) -> Profile | None:
+    """Of the shapes that were given, the others by default; None where none was."""
+    shapes = {
+        "smallest": options.min_shape,
+        "tuned": options.opt_shape,
+        "largest": options.max_shape,
+    }
+    given = {name: shape for name, shape in shapes.items() if shape is not None}
+    return replace(DEFAULT_PROFILE, **given) if given else None
 
 
 def _refit(engine: Path, onnx: tuple[Path, ...]) -> int:

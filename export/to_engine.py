@@ -7,14 +7,15 @@ torch nor onnx is imported, so that a Jetson builds with the base and its own Te
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from export.building.build_progress import BuildProgress
-from export.building.builder_config import configure, network_flags
-from export.building.engine_options import EngineOptions, Profile, Shape
+from export.building.builder_config import configure, network_flags, refuse_on_rtx
+from export.building.engine_options import DEFAULT_PROFILE, EngineOptions, Profile, Shape
 from export.building.onnx_parser import parse
 from runtime import gpu, tensorrt_api
 from runtime.card import Card, check_external_data, read_card, write_sidecar
@@ -40,12 +41,13 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
         raise InputError(f"{onnx_path} is not an .onnx file; export the weights first")
     card = read_card(onnx_path)
     check_external_data(onnx_path, card)
+    profiles = _profiles(onnx_path, card, options)
     trt = tensorrt_api.load(options.runtime or tensorrt_api.default_runtime())
     output = onnx_path.with_suffix(f".{FILE_TAGS[trt.name]}.engine")
     logger = tensorrt_api.make_logger(trt)
     started = time.perf_counter()
     cache = _timing_cache(trt, options)
-    plan, config = _plan(trt, logger, onnx_path, card, options, cache)
+    plan, config = _plan(trt, logger, onnx_path, profiles, options, cache)
     build = {
         "package": trt.name,
         "version": trt.version,
@@ -54,8 +56,8 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
         "weights": options.weights,
         "optimization_level": options.optimization_level,
         "tf32": options.tf32,
-        "profile": _shapes(card, options.profile),
-        "further_profiles": [_shapes(card, profile) for profile in options.further_profiles],
+        "profile": _shapes(profiles[0]) if profiles else [(card.input_shape or ())[:3]] * 3,
+        "further_profiles": [_shapes(profile) for profile in profiles[1:]],
         "seconds": round(time.perf_counter() - started, 2),
         "warnings": logger.warnings,
     }
@@ -78,7 +80,7 @@ def _plan(
     trt: TensorRT,
     logger: CollectingLogger,
     onnx_path: Path,
-    card: Card,
+    profiles: Sequence[Profile],
     options: EngineOptions,
     cache: Any,
 ) -> tuple[memoryview, Any]:
@@ -89,13 +91,10 @@ def _plan(
         raise DeviceError(f"{error}{_without_gpu(trt, options)}") from error
     config = builder.create_builder_config()
     configure(trt, config, options)
-    if options.further_profiles and not _is_dynamic(card):
-        raise InputError(f"{onnx_path} has one shape, its own; leave --profile out")
     network = builder.create_network(network_flags(trt))
     parse(trt, logger, network, onnx_path)
-    if _is_dynamic(card):
-        for profile in (options.profile, *options.further_profiles):
-            _add_profile(builder, network, config, profile)
+    for profile in profiles:
+        _add_profile(builder, network, config, profile)
     if cache is not None:
         cache.lend(config)
     with BuildProgress(trt, onnx_path.name, options.quiet) as progress:
@@ -123,6 +122,7 @@ def _without_gpu(trt: TensorRT, options: EngineOptions) -> str:
 def _timing_cache(trt: TensorRT, options: EngineOptions) -> Any:
     if options.timing_cache is None:
         return None
+    refuse_on_rtx(trt, "--timing-cache", "it times no kernel while it builds")
     from export.building.timing_cache import TimingCache  # needs a Unix, for its file lock
 
     device = gpu.current_device()
@@ -131,7 +131,7 @@ def _timing_cache(trt: TensorRT, options: EngineOptions) -> Any:
 
 def _add_profile(builder: Any, network: Any, config: Any, profile: Profile) -> None:
     frames = builder.create_optimization_profile()
-    shapes = [(*shape, 3) for shape in (profile.smallest, profile.tuned, profile.largest)]
+    shapes = [(*shape, 3) for shape in _shapes(profile)]
     frames.set_shape(network.get_input(0).name, *shapes)
     if config.add_optimization_profile(frames) < 0:
         raise InputError(
@@ -139,15 +139,21 @@ def _add_profile(builder: Any, network: Any, config: Any, profile: Profile) -> N
         )
 
 
-def _is_dynamic(card: Card) -> bool:
-    return card.input_shape is None or None in card.input_shape
+def _profiles(onnx_path: Path, card: Card, options: EngineOptions) -> tuple[Profile, ...]:
+    """The optimization profiles, the main one first; none for a file with one shape."""
+    if card.input_shape is None or None in card.input_shape:
+        return (options.profile or DEFAULT_PROFILE, *options.further_profiles)
+    if options.profile or options.further_profiles:
+        raise InputError(
+            f"{onnx_path} has one shape, its own; leave --min-shape, --opt-shape, --max-shape and "
+            "--profile out"
+        )
+    return ()
 
 
-def _shapes(card: Card, profile: Profile) -> list[Any]:
-    """[smallest, tuned, largest], each [N, H, W]."""
-    if card.input_shape is None or _is_dynamic(card):
-        return [profile.smallest, profile.tuned, profile.largest]
-    return [card.input_shape[:3]] * 3
+def _shapes(profile: Profile) -> list[Shape]:
+    """[smallest, tuned, largest], each (N, H, W)."""
+    return [profile.smallest, profile.tuned, profile.largest]
 
 
 def _built_for(trt: TensorRT, options: EngineOptions) -> dict[str, Any]:

@@ -31,10 +31,8 @@ def configure(trt: TensorRT, config: Any, options: EngineOptions) -> None:
     if not options.tf32:
         config.clear_flag(flags.TF32)
     if options.version_compatible:
-        _refuse_on_rtx(trt, "--version-compatible", "its engines run on the version that built it")
+        refuse_on_rtx(trt, "--version-compatible", "its engines run on the version that built it")
         config.set_flag(flags.VERSION_COMPATIBLE)
-    if options.timing_cache is not None:
-        _refuse_on_rtx(trt, "--timing-cache", "it times no kernel while it builds")
     if options.weights == "refittable":
         config.set_flag(flags.REFIT)
     elif options.weights == "stripped":
@@ -45,7 +43,8 @@ def configure(trt: TensorRT, config: Any, options: EngineOptions) -> None:
     _set_targets(trt, config, options.targets)
 
 
-def _refuse_on_rtx(trt: TensorRT, option: str, reason: str) -> None:
+def refuse_on_rtx(trt: TensorRT, option: str, reason: str) -> None:
+    """InputError for an option that TensorRT-RTX has no use for."""
     if trt.name == "rtx":
         raise InputError(f"{option} is not for TensorRT-RTX: {reason}. Leave it out")
 
@@ -53,7 +52,7 @@ def _refuse_on_rtx(trt: TensorRT, option: str, reason: str) -> None:
 def _set_hardware(trt: TensorRT, config: Any, hardware: str) -> None:
     if hardware == "none":
         return
-    _refuse_on_rtx(
+    refuse_on_rtx(
         trt, f"--hardware {hardware}", "it builds for all GPUs from sm_80 on, or for --target"
     )
     levels = trt.module.HardwareCompatibilityLevel

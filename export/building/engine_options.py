@@ -20,13 +20,17 @@ class Profile:
     largest: Shape = (1, 1080, 1920)
 
 
+DEFAULT_PROFILE = Profile()
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """runtime: rtx or tensorrt; None for tensorrt where it and a GPU are, else rtx.
     targets: the GPUs to build for, such as sm_86, or current alone (rtx only); none for RTX's
     default, one engine for all from sm_80 on.
     optimization_level: 0 to 5; TensorRT's default is 3, 5 for releases.
-    profile: for ONNX files with free dimensions; others carry their shape.
+    profile: for ONNX files with free dimensions, DEFAULT_PROFILE if it is None; others carry their
+    shape and take none.
     further_profiles: narrow ones beside it, each tuned for shapes of its own.
     version_compatible: let later TensorRT releases run the engine too (tensorrt only).
     hardware: the GPUs besides the one it is built on that may run it (tensorrt only): none,
@@ -39,7 +43,7 @@ class EngineOptions:
     runtime: str | None = None
     targets: tuple[str, ...] = ()
     optimization_level: int = 3
-    profile: Profile = Profile()
+    profile: Profile | None = None
     further_profiles: tuple[Profile, ...] = ()
     version_compatible: bool = False
     hardware: str = "none"

@@ -77,7 +77,6 @@ def test_a_level_that_a_release_lacks_is_refused(shared: Path) -> None:
     [
         (replace(PLAIN, version_compatible=True), "--version-compatible"),
         (replace(PLAIN, hardware="ampere_plus"), "--hardware ampere_plus"),
-        (replace(PLAIN, timing_cache=Path("cache")), "--timing-cache"),
     ],
 )
 def test_what_is_not_for_rtx_is_refused(options: EngineOptions, option: str, shared: Path) -> None:

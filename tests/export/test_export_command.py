@@ -44,6 +44,15 @@ def test_build_writes_engines_beside_and_says_with_what(folder: Path, capsys: Pr
     assert "warnings in its card" in int8
 
 
+def test_shapes_that_are_not_given_are_the_usual_ones(dynamic: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    path = Path(shutil.copy(dynamic, tmp_path))
+    assert main(["build", str(path), "--runtime", "rtx", "--opt-shape", "1x96x128", "--quiet"]) == 0
+    card = tmp_path / f"{path.stem}.rtx.engine.card.json"
+    build = json.loads(card.read_text(encoding="utf-8"))["build"]
+    assert build["profile"] == [[1, 64, 64], [1, 96, 128], [1, 1080, 1920]]
+
+
 @without_a_gpu
 def test_verify_says_what_passed_and_what_was_not_run(
     built: Path, tmp_path: Path, photo: Path, capsys: Printed
@@ -120,6 +129,10 @@ def test_int8_without_calibration_is_refused_before_any_work(
         ([*EXPORT, "--sensitivity", "{tmp}/s.json"], "--sensitivity needs images"),
         (["build", "{tmp}/none.onnx"], "none.onnx does not exist"),
         (["build", "{tmp}/file", "--min-shape", "64x64"], "expected NxHEIGHTxWIDTH"),
+        (
+            ["build", "{tmp}/file", "--refit", "{tmp}/e", "--tf32", "--target", "sm_86"],
+            "--target, --tf32 only for building; --refit keeps the engine as it is",
+        ),
         (["build"], "the following arguments are required: onnx"),
         (["verify", "{tmp}", "--weights", WEIGHTS, "--images", "{tmp}"], "holds no .fp32.onnx"),
     ],

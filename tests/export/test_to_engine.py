@@ -129,10 +129,22 @@ def test_a_dynamic_engine_may_have_several_profiles(dynamic: Path, tmp_path: Pat
     assert build["further_profiles"] == [[[2, 120, 160]] * 3]
 
 
-def test_a_static_file_takes_no_further_profile(tmp_path: Path, card: Card) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [replace(RTX, profile=Profile()), replace(RTX, further_profiles=(Profile(),))],
+    ids=["--min-shape", "--profile"],
+)
+def test_a_static_file_takes_no_profile(options: EngineOptions, tmp_path: Path, card: Card) -> None:
     path = toy(tmp_path / "toy.fp32.onnx", card)
-    with pytest.raises(InputError, match="has one shape, its own; leave --profile out"):
-        to_engine(path, replace(RTX, further_profiles=(Profile(),)))
+    with pytest.raises(InputError, match=r"has one shape, its own; leave --min-shape, .* out"):
+        to_engine(path, options)
+
+
+def test_rtx_keeps_no_times(tmp_path: Path, card: Card) -> None:
+    path = toy(tmp_path / "toy.fp32.onnx", card)
+    with pytest.raises(InputError, match=r"--timing-cache is not for TensorRT-RTX: .*Leave it out"):
+        to_engine(path, replace(RTX, timing_cache=tmp_path / "times"))
+    assert not (tmp_path / "times").exists()
 
 
 def test_fp32_stays_fp32_unless_tf32_is_asked_for(tmp_path: Path, card: Card) -> None:
