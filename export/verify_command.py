@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from export.verify import VerifyOptions
 
 LISTED_LAYERS = 5
+DATASET, SPLIT = "camvid", "val"
 
 
 def verify(arguments: Sequence[str]) -> int:
@@ -35,8 +36,8 @@ def verify(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--images", type=Path, help="a folder of images, or one image")
     parser.add_argument("--data", type=Path, help="a dataset with labels instead, for mIoU")
-    parser.add_argument("--dataset", default="camvid", help="(default: %(default)s)")
-    parser.add_argument("--split", default="val", help="(default: %(default)s)")
+    parser.add_argument("--dataset", help=f"its kind (default: {DATASET})")
+    parser.add_argument("--split", help=f"of it (default: {SPLIT})")
     parser.add_argument("--limit", type=positive, help="at most so many images")
     parser.add_argument(
         "--untrained", action="store_true", help="judge scores, not pixels: classes lie close"
@@ -52,12 +53,25 @@ def verify(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
     given = vars(parser.parse_args(arguments))
+    _check_images(given)
+    given["dataset"] = given["dataset"] or DATASET
+    given["split"] = given["split"] or SPLIT
     if (json_file := given.pop("json")) is not None:  # better now than after minutes of comparing
         _check_output(json_file)
     output = _Output(
         given.pop("layers"), json_file, shlex.join(("refinenet", "verify", *arguments))
     )
     return _verify(output, given)
+
+
+def _check_images(given: Mapping[str, Any]) -> None:
+    """InputError for options that nothing would use."""
+    if given["data"] is None:
+        for name in ("dataset", "split"):
+            if given[name] is not None:
+                raise InputError(f"--{name} is of --data DIR; give that too")
+    elif given["images"] is not None:
+        raise InputError("--images and --data are two sets of images; give one of them")
 
 
 @dataclass(frozen=True)

@@ -80,3 +80,20 @@ def test_a_record_that_cannot_be_written_is_told_before_the_work(
 def test_weights_or_a_factory_are_needed(folder: Path, photo: Path, capsys: Printed) -> None:
     assert main(["verify", str(folder), "--images", str(photo)]) == 2
     assert "no weights given, and no --factory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--data", "camvid"), "--images and --data are two sets of images; give one of them"),
+        (("--split", "train"), "--split is of --data DIR; give that too"),
+        (("--dataset", "voc"), "--dataset is of --data DIR; give that too"),
+    ],
+)
+def test_options_that_nothing_would_use_are_refused(
+    more: tuple[str, ...], message: str, folder: Path, photo: Path, capsys: Printed
+) -> None:
+    assert main(asked(folder, photo, *more)) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"refinenet verify: InputError: {message}\n"
+    assert printed.out == ""
