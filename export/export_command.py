@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ class ExportOptions:
     output: Path
     name: str | None
     size: tuple[int, int]
-    batch: int
+    batch: int | None
     dynamic: bool
     precisions: tuple[str, ...]
     calibration: Path | None
@@ -43,7 +43,7 @@ class ExportOptions:
     dataset: str | None
     search_images: int | None
     output_kind: str
-    resize: str
+    resize: str | None
     quiet: bool
 
 
@@ -74,8 +74,14 @@ def export(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--name", help="of the files; the name of the weights by default")
-    parser.add_argument("--size", type=size, default=(360, 480), metavar="HEIGHTxWIDTH")
-    parser.add_argument("--batch", type=positive, default=1)
+    parser.add_argument(
+        "--size",
+        type=size,
+        default=(360, 480),
+        metavar="HEIGHTxWIDTH",
+        help="of the frames, an example alone with --dynamic (default: 360x480)",
+    )
+    parser.add_argument("--batch", type=positive, help="frames in a call (default: 1)")
     parser.add_argument(
         "--dynamic", action="store_true", help="leave batch and size free, as a profile"
     )
@@ -90,8 +96,7 @@ def export(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--resize",
         choices=("stretch", "letterbox"),
-        default="stretch",
-        help="what becomes of a frame of another size (default: %(default)s)",
+        help="what becomes of a frame of another size (default: stretch)",
     )
     _add_measurement(parser.add_argument_group("measured on images, for FP16 and INT8"))
     _add_search(parser.add_argument_group("INT8 layer by layer"))
@@ -167,10 +172,10 @@ def _export(options: ExportOptions) -> int:
     )
     onnx_options = OnnxOptions(
         size=options.size,
-        batch=options.batch,
+        batch=options.batch or 1,
         dynamic=options.dynamic,
         output_kind=options.output_kind,
-        resize_policy=options.resize,
+        resize_policy=options.resize or "stretch",
         factory=options.factory,
         card=options.card,
     )
@@ -246,30 +251,49 @@ def _export_int8(
 
 def _check(options: ExportOptions) -> None:
     """InputError for options that nothing would use, or that lack what they need."""
+    _check_graph(options)
+    _check_measurement(options)
+    _check_search(options)
+
+
+def _check_graph(options: ExportOptions) -> None:
     if options.card is not None and options.factory is None:
         raise InputError("--card is for --factory; weights of ours carry their own")
-    of_int8 = {
-        "--save-ranges": options.save_ranges,
-        "--calibration-method": options.calibration_method,
-        "--percentile": options.percentile,
-        "--accuracy-loss": options.accuracy_loss,
-        "--sensitivity": options.sensitivity,
-    }
-    given = [name for name, value in of_int8.items() if value is not None]
-    if given and "int8" not in options.precisions:
-        raise InputError(f"{', '.join(given)} only for int8; add it to --precision")
+    if options.name == "" or (options.name and Path(options.name).name != options.name):
+        raise InputError(f"--name '{options.name}'; expected a name alone, the folder is --output")
+    of_static = _given({"--batch": options.batch, "--resize": options.resize})
+    if of_static and options.dynamic:
+        raise InputError(f"{of_static} not with --dynamic, which takes any batch and size")
+
+
+def _check_measurement(options: ExportOptions) -> None:
+    of_int8 = _given(
+        {
+            "--save-ranges": options.save_ranges,
+            "--calibration-method": options.calibration_method,
+            "--percentile": options.percentile,
+            "--accuracy-loss": options.accuracy_loss,
+            "--sensitivity": options.sensitivity,
+        }
+    )
+    if of_int8 and "int8" not in options.precisions:
+        raise InputError(f"{of_int8} only for int8; add it to --precision")
     if options.calibration is not None and options.precisions == ("fp32",):
         raise InputError("--calibration only for fp16 and int8; add one of them to --precision")
+
+
+def _check_search(options: ExportOptions) -> None:
     searching = options.accuracy_loss is not None or options.sensitivity is not None
-    of_search = {
-        "--data": options.data,
-        "--dataset": options.dataset,
-        "--search-images": options.search_images,
-    }
-    given = [name for name, value in of_search.items() if value is not None]
-    if given and not searching:
+    of_search = _given(
+        {
+            "--data": options.data,
+            "--dataset": options.dataset,
+            "--search-images": options.search_images,
+        }
+    )
+    if of_search and not searching:
         raise InputError(
-            f"{', '.join(given)} only for --accuracy-loss and --sensitivity; give one of them"
+            f"{of_search} only for --accuracy-loss and --sensitivity; give one of them"
         )
     if options.accuracy_loss is not None:
         if not 0 <= options.accuracy_loss < 100:
@@ -282,6 +306,11 @@ def _check(options: ExportOptions) -> None:
         raise InputError("--dataset says what --data DIR holds; give that too")
     if options.sensitivity is not None and options.data is None and options.calibration is None:
         raise InputError("--sensitivity needs images: --data DIR, or --calibration IMAGES")
+
+
+def _given(options: Mapping[str, object]) -> str:
+    """The names of those that were given."""
+    return ", ".join(name for name, value in options.items() if value is not None)
 
 
 def _check_paths(options: ExportOptions) -> None:

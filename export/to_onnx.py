@@ -55,8 +55,14 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
     (N, H, W) uint8, or `logits` (N, C, H, W) float32.
 
     Raises InputError or CheckpointError for weights that cannot be read or are not finite,
-    InputError for a network that torch.onnx.export cannot trace or translate.
+    InputError for a network that torch.onnx.export cannot trace or translate, and for a dynamic
+    export whose example is too small.
     """
+    if options.dynamic and min(options.size) < MIN_SIDE:
+        raise InputError(
+            f"size {options.size[0]}x{options.size[1]}; the example of a dynamic export must have "
+            f"at least {MIN_SIDE}x{MIN_SIDE}"
+        )
     source = open_source(weights, options.factory, options.card)
     _check_finite(source)
     height, width = options.size

@@ -127,6 +127,17 @@ def test_int8_without_calibration_is_refused_before_any_work(
         ([*EXPORT, "--sensitivity", "{tmp}", "--calibration", "x"], "expected a file to write"),
         ([*EXPORT, "--save-ranges", "{tmp}/file/r.json"], "nothing can be written into"),
         ([*EXPORT, "--sensitivity", "{tmp}/s.json"], "--sensitivity needs images"),
+        ([*EXPORT, "--name", "a/street"], "--name 'a/street'; expected a name alone"),
+        ([*EXPORT, "--name", "../street"], "the folder is --output"),
+        ([*EXPORT, "--name", ""], "--name ''; expected a name alone"),
+        (
+            [*EXPORT, "--dynamic", "--batch", "4", "--resize", "letterbox"],
+            "--batch, --resize not with --dynamic, which takes any batch and size",
+        ),
+        (
+            [*EXPORT, "--dynamic", "--size", "480x32"],
+            "size 480x32; the example of a dynamic export must have at least 33x33",
+        ),
         (["build", "{tmp}/none.onnx"], "none.onnx does not exist"),
         (["build", "{tmp}/file", "--min-shape", "64x64"], "expected NxHEIGHTxWIDTH"),
         (
