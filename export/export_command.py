@@ -15,6 +15,7 @@ from runtime.files import output_folder
 
 if TYPE_CHECKING:
     from export.fp16_range import Peaks
+    from export.int8.layer_search import SearchOptions
     from export.int8.measurement import Measurement
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -151,10 +152,8 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
 
 
 def _export(options: ExportOptions) -> int:
+    from export.int8.layer_search import SEARCHED, SearchOptions, open_labelled
     from export.int8.measurement import plan_measurement
-    from export.to_fp16 import to_fp16
-    from export.to_onnx import OnnxOptions, logits_bytes, to_onnx
-    from runtime.card import read_card
 
     _check(options)
     _check_paths(options)
@@ -170,34 +169,26 @@ def _export(options: ExportOptions) -> int:
         int8="int8" in options.precisions,
         quiet=options.quiet,
     )
-    onnx_options = OnnxOptions(
-        size=options.size,
-        batch=options.batch or 1,
-        dynamic=options.dynamic,
-        output_kind=options.output_kind,
-        resize_policy=options.resize or "stretch",
-        factory=options.factory,
-        card=options.card,
-    )
-    fp32 = to_onnx(options.weights and weights, folder / f"{name}.fp32.onnx", onnx_options)
-    print_written(fp32)
-    if (scores := logits_bytes(read_card(fp32), onnx_options)) > LARGE_SCORES:
-        _note(
-            f"the scores at full size take {scores / 2**30:.1f} GiB per batch (FP32) before "
-            "ArgMax; a smaller --size or --batch takes less"
-        )
+    fp32 = _export_fp32(weights, folder / f"{name}.fp32.onnx", options)
     if options.precisions == ("fp32",):
         return DONE
+    search = SearchOptions(
+        data=options.data,
+        dataset=options.dataset or DATASET,
+        images=options.search_images or SEARCH_IMAGES,
+        sensitivity=options.sensitivity,
+        quiet=options.quiet,
+    )
+    if search.data is not None:  # better before the measuring
+        open_labelled(fp32, search, SEARCHED)
     peaks = measurement.peaks(fp32)
     if not peaks.images:
         _note("FP16's range was judged by the weights alone; --calibration IMAGES measures it")
     if "fp16" in options.precisions:
-        fp16 = to_fp16(fp32, folder / f"{name}.fp16.onnx", peaks)
-        print_written(fp16)
-        for entry in read_card(fp16).details["fp16"]["kept_in_fp32"]:
-            _note(f"{entry['node']} stays FP32: {entry['reason']}")
+        _export_fp16(fp32, folder / f"{name}.fp16.onnx", peaks)
     if "int8" in options.precisions:
-        _export_int8(fp32, folder / f"{name}.int8.onnx", measurement, peaks, options)
+        output = folder / f"{name}.int8.onnx"
+        _export_int8(fp32, output, measurement, peaks, search, options)
     return DONE
 
 
@@ -212,11 +203,48 @@ def _weights(options: ExportOptions) -> Path:
     return Path(options.factory.replace(":", ".").rpartition(".")[2])
 
 
+def _export_fp32(weights: Path, output: Path, options: ExportOptions) -> Path:
+    from export.to_onnx import OnnxOptions, logits_bytes, to_onnx
+    from runtime.card import read_card
+
+    onnx_options = OnnxOptions(
+        size=options.size,
+        batch=options.batch or 1,
+        dynamic=options.dynamic,
+        output_kind=options.output_kind,
+        resize_policy=options.resize or "stretch",
+        factory=options.factory,
+        card=options.card,
+    )
+    to_onnx(options.weights and weights, output, onnx_options)
+    print_written(output)
+    if (scores := logits_bytes(read_card(output), onnx_options)) > LARGE_SCORES:
+        _note(
+            f"the scores at full size take {scores / 2**30:.1f} GiB per batch (FP32) before "
+            "ArgMax; a smaller --size or --batch takes less"
+        )
+    return output
+
+
+def _export_fp16(fp32: Path, output: Path, peaks: Peaks) -> None:
+    from export.to_fp16 import to_fp16
+    from runtime.card import read_card
+
+    print_written(to_fp16(fp32, output, peaks))
+    for entry in read_card(output).details["fp16"]["kept_in_fp32"]:
+        _note(f"{entry['node']} stays FP32: {entry['reason']}")
+
+
 def _export_int8(
-    fp32: Path, output: Path, measurement: Measurement, peaks: Peaks, options: ExportOptions
+    fp32: Path,
+    output: Path,
+    measurement: Measurement,
+    peaks: Peaks,
+    search: SearchOptions,
+    options: ExportOptions,
 ) -> None:
     """CheckFailed, once all is written, if the layers found lose more than they may."""
-    from export.int8.layer_search import SearchOptions, measure_sensitivity, select_layers
+    from export.int8.layer_search import measure_sensitivity, select_layers
     from export.to_int8 import to_int8
     from refinenet.activation_ranges import save_ranges
     from runtime.card import read_card
@@ -224,13 +252,6 @@ def _export_int8(
     ranges = measurement.ranges(fp32, peaks)
     if options.save_ranges is not None:
         save_ranges(ranges, options.save_ranges)
-    search = SearchOptions(
-        data=options.data,
-        dataset=options.dataset or DATASET,
-        images=options.search_images or SEARCH_IMAGES,
-        sensitivity=options.sensitivity,
-        quiet=options.quiet,
-    )
     if (budget := options.accuracy_loss) is None:
         if options.sensitivity is not None:
             measure_sensitivity(fp32, ranges, search, measurement.images)
@@ -304,7 +325,8 @@ def _check_search(options: ExportOptions) -> None:
         raise InputError("--accuracy-loss and --sensitivity need --output-kind mask")
     if options.dataset is not None and options.data is None:
         raise InputError("--dataset says what --data DIR holds; give that too")
-    if options.sensitivity is not None and options.data is None and options.calibration is None:
+    images = options.calibration is not None and options.calibration.suffix != ".json"
+    if options.sensitivity is not None and options.data is None and not images:
         raise InputError("--sensitivity needs images: --data DIR, or --calibration IMAGES")
 
 

@@ -24,7 +24,7 @@ from export.parity.layer_drift import LayerReport, against_fp32, against_pytorch
 from export.parity.stage_files import stage_before, stage_files, stage_name
 from export.parity.stages import EngineStage, OnnxStage, Stage, TorchStage
 from export.parity.verdict import FAILED, NOT_RUN, Labelled, StageResult, judged
-from refinenet.data.datasets import open_dataset
+from refinenet.data.datasets import check_classes, open_dataset
 from refinenet.metrics import ConfusionMatrix
 from runtime.card import Card, read_card, write_verification
 from runtime.errors import DeployError, InputError
@@ -58,12 +58,14 @@ class VerifyOptions:
 def verify(options: VerifyOptions) -> list[StageResult]:
     """Compare every stage in a folder with the one before it, and note the result in each sidecar.
 
-    Raises InputError if the folder holds no export of these weights, or images are missing.
+    Raises InputError if the folder holds no export of these weights, if images are missing, or if
+    their labels have other classes.
     """
     source, files = _open_export(options)
     if options.require_engine and not any(path.suffix == ".engine" for path in files):
         raise InputError(f"{options.folder} holds no engine; run refinenet build first")
-    card, samples = read_card(files[0]), _samples(options)
+    card = read_card(files[0])
+    samples = _samples(options, card)
     with ExitStack() as opened:
         stages, not_run = _open(files, source.network, card, opened)
         measured = _measure(stages, card, samples, options)
@@ -92,7 +94,8 @@ def inside(options: VerifyOptions, stage: str) -> LayerReport:
     """
     source, paths = _open_export(options)
     files = {stage_name(path): path for path in paths}
-    card, samples = read_card(files["fp32"]), _samples(options)[:LAYER_IMAGES]
+    card = read_card(files["fp32"])
+    samples = _samples(options, card)[:LAYER_IMAGES]
     disable = options.quiet or None
     frames = (batch_of(read()[0], card) for read in tqdm(samples, "layers", disable=disable))
     if stage == "fp32":
@@ -173,10 +176,11 @@ def _measure(
     return measured
 
 
-def _samples(options: VerifyOptions) -> list[Sample]:
+def _samples(options: VerifyOptions, card: Card) -> list[Sample]:
     """The images to compare on, not read yet, so that wrong paths are found before the work."""
     if options.data is not None:
         labelled = open_dataset(options.dataset, options.data, options.split)
+        check_classes(labelled, options.dataset, card, options.folder)
         return labelled_samples(labelled)[: options.limit]
     if options.images is None:
         raise InputError("no images to compare on; give --images, or --data with labels")

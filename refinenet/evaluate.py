@@ -16,7 +16,7 @@ from typing import Protocol
 from tqdm import tqdm
 
 from refinenet import __version__
-from refinenet.data.datasets import LabelledImages, open_dataset
+from refinenet.data.datasets import LabelledImages, check_classes, open_dataset
 from refinenet.metrics import BoundaryIoU, ConfusionMatrix
 from refinenet.passes import ONE_PASS, Passes
 from runtime.card import Card
@@ -96,7 +96,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     edges = BoundaryIoU(len(images.dataset.classes))
     seen = 0
     with _opened(file, options) as model:
-        _check_classes(model.card, images, options)
+        check_classes(images, options.dataset, model.card, options.model)
         for label, mask in _masks(model, images, options.limit, options.quiet):
             counts.add(label, mask)
             edges.add(label, mask)
@@ -226,14 +226,6 @@ def _mask_files(folder: Path, images: LabelledImages, limit: int | None) -> list
             )
         taken.add(os.path.realpath(target))
     return targets
-
-
-def _check_classes(card: Card, images: LabelledImages, options: EvaluateOptions) -> None:
-    if len(card.classes) != len(images.dataset.classes):
-        raise InputError(
-            f"{options.model} knows {len(card.classes)} classes, {options.dataset} has "
-            f"{len(images.dataset.classes)}; choose the dataset that it was trained on"
-        )
 
 
 def _percent(share: float) -> str:

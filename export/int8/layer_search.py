@@ -30,9 +30,9 @@ from export.parity.stages import scores_tensor
 from export.to_int8 import Selection, int8_graph, reasons_for_fp32
 from export.to_onnx import INPUT
 from refinenet.activation_ranges import Ranges
-from refinenet.data.datasets import open_dataset
+from refinenet.data.datasets import LabelledImages, check_classes, open_dataset
 from refinenet.metrics import ConfusionMatrix
-from runtime.card import Card
+from runtime.card import Card, read_card
 from runtime.errors import InputError
 from runtime.resize import restore
 
@@ -60,10 +60,7 @@ def select_layers(
 
     Raises InputError if the data cannot be used or a layer has no range.
     """
-    if options.data is None:
-        raise InputError("a search needs labelled images; give --data DIR")
-    train = open_dataset(options.dataset, options.data, SEARCHED)
-    val = open_dataset(options.dataset, options.data, REPORTED)
+    train, val = (open_labelled(fp32_path, options, split) for split in (SEARCHED, REPORTED))
     samples = labelled_samples(train, options.images)
     trial = open_trial(fp32_path, ranges, samples, options.quiet)
     losses = layer_losses(trial)
@@ -92,6 +89,15 @@ def select_layers(
         },
     }
     return Selection(left, record)
+
+
+def open_labelled(fp32_path: Path, options: SearchOptions, split: str) -> LabelledImages:
+    """A split of the data; InputError if it cannot be used, or has other classes than the file."""
+    if options.data is None:
+        raise InputError("a search needs labelled images; give --data DIR")
+    images = open_dataset(options.dataset, options.data, split)
+    check_classes(images, options.dataset, read_card(fp32_path), fp32_path)
+    return images
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ def measure_sensitivity(
     if options.sensitivity is None or (options.data is None and not images):
         raise InputError("no images to measure layers on; give --data, or images to calibrate on")
     if options.data is not None:
-        train = open_dataset(options.dataset, options.data, SEARCHED)
+        train = open_labelled(fp32_path, options, SEARCHED)
         samples = labelled_samples(train, options.images)
     else:
         samples = plain_samples(images, options.images)

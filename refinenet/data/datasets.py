@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from refinenet.data.classes import Palette, voc_palette
 from refinenet.data.layout import UNKNOWN, Dataset, list_names
 from refinenet.data.table import CAMVID, DATASETS, VOC
+from runtime.card import Card
 from runtime.errors import InputError
 from runtime.files import existing_file, existing_folder
 from runtime.frames import Frame, Mask, read_frame
@@ -23,6 +24,7 @@ __all__ = [
     "Dataset",
     "LabelledImages",
     "Palette",
+    "check_classes",
     "find_dataset",
     "open_dataset",
     "open_split",
@@ -72,6 +74,16 @@ def open_dataset(name: str, root: str | Path, split: str) -> LabelledImages:
     empty list of the split.
     """
     return open_split(find_dataset(name), root, split)
+
+
+def check_classes(images: LabelledImages, name: str, card: Card, of: str | Path) -> None:
+    """InputError unless the labels have as many classes as the card; name: of the dataset, of: what
+    the card is of."""
+    if len(card.classes) != len(images.dataset.classes):
+        raise InputError(
+            f"{of} knows {len(card.classes)} classes, {name} has {len(images.dataset.classes)}; "
+            "choose the dataset that it was trained on"
+        )
 
 
 def find_dataset(name: str) -> Dataset:

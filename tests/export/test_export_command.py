@@ -127,6 +127,10 @@ def test_int8_without_calibration_is_refused_before_any_work(
         ([*EXPORT, "--sensitivity", "{tmp}", "--calibration", "x"], "expected a file to write"),
         ([*EXPORT, "--save-ranges", "{tmp}/file/r.json"], "nothing can be written into"),
         ([*EXPORT, "--sensitivity", "{tmp}/s.json"], "--sensitivity needs images"),
+        (
+            [*EXPORT, "--sensitivity", "{tmp}/s.json", "--calibration", "ranges.json"],
+            "--sensitivity needs images",
+        ),
         ([*EXPORT, "--name", "a/street"], "--name 'a/street'; expected a name alone"),
         ([*EXPORT, "--name", "../street"], "the folder is --output"),
         ([*EXPORT, "--name", ""], "--name ''; expected a name alone"),
@@ -157,6 +161,27 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     assert message in only_line(printed.err)
     assert printed.out == ""
     assert names(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["export", WEIGHTS, "--output", "{out}", "--size", "64x64", "--accuracy-loss", "1"],
+        ["verify", "{street}", "--weights", WEIGHTS],
+    ],
+)
+def test_labels_of_other_classes_are_refused(
+    asked: list[str], folder: Path, tmp_path: Path, capsys: Printed
+) -> None:
+    data = tmp_path / "voc"
+    (data / "ImageSets/Segmentation").mkdir(parents=True)
+    for split in ("train", "val"):
+        (data / f"ImageSets/Segmentation/{split}.txt").write_text("2007_000129\n")
+    places = {"{out}": str(tmp_path / "out"), "{street}": str(folder)}
+    asked = [places.get(word, word) for word in asked]
+    assert main([*asked, "--data", str(data), "--dataset", "voc", "--quiet"]) == 2
+    assert "knows 11 classes, voc has 21; choose the dataset" in only_line(capsys.readouterr().err)
+    assert not list(tmp_path.glob("out/*.int8.onnx"))
 
 
 @pytest.mark.parametrize("command", ["export", "build", "verify"])
