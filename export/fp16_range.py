@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tqdm import tqdm
 
 from export.calibration import frame_batch, session_with_outputs
-from export.onnx_file import outline, typed, values_of
+from export.onnx_file import float_tensors, outline, values_of
 from export.to_onnx import INPUT
 from refinenet.activation_ranges import ConvolutionPeaks, Ranges
 from runtime.card import Card, read_card
@@ -54,7 +54,7 @@ def measure_peaks(fp32_path: Path, images: Sequence[Path], quiet: bool = False) 
     file = existing_file(fp32_path).resolve()  # ONNX Runtime follows no link out of a folder
     model, folder = outline(file), file.parent
     passes = _Passes(folder, read_card(fp32_path), images[:: -(-len(images) // MAX_IMAGES)], quiet)
-    tensors = _float_tensors(model)
+    tensors = float_tensors(model)
     peaks = passes.largest(_with_peaks(model, tensors), tensors, "fp16 range")
     # A second pass for the few nodes whose weights could add up to too much.
     large = [node for node in model.graph.node if _could_overflow(model, node, peaks, folder)]
@@ -131,17 +131,6 @@ def _peak_of_constant(tensor: onnx.TensorProto) -> float:
     if not np.isfinite(peak):
         raise InputError(f"{tensor.name} reaches {peak:g}: no precision holds it; train anew")
     return peak
-
-
-def _float_tensors(model: onnx.ModelProto) -> list[str]:
-    """What nodes compute in float32, constants aside."""
-    graph = typed(model)
-    computed = {name for node in model.graph.node for name in node.output}
-    return [
-        value.name
-        for value in (*graph.value_info, *graph.output)
-        if value.name in computed and value.type.tensor_type.elem_type == TensorProto.FLOAT
-    ]
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,17 @@ def typed(model: onnx.ModelProto) -> onnx.GraphProto:
     return onnx.shape_inference.infer_shapes(bare).graph
 
 
+def float_tensors(model: onnx.ModelProto) -> list[str]:
+    """What the nodes of a graph compute in float32, in the graph's order."""
+    graph = typed(model)
+    floats = {
+        value.name
+        for value in (*graph.value_info, *graph.output)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    return [name for node in model.graph.node for name in node.output if name in floats]
+
+
 def write_model(model: onnx.ModelProto, path: Path) -> None:
     """What model.SerializeToString() gives, field by field."""
     weights = model.graph.initializer

@@ -15,12 +15,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from export.onnx_file import float_tensors
 from export.to_onnx import INPUT
 from runtime.frames import Frame
 
 Values = NDArray[Any]
 Offer = Callable[[str, Values], None]  # of a tensor, by name
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 class Layer:
@@ -83,17 +83,6 @@ def cut(model: onnx.ModelProto, known: Iterable[str], target: str) -> list[Layer
         waiting += inputs
     order = (name for node in model.graph.node for name in node.output)
     return [Layer(layers[name]) for name in order if name in layers]
-
-
-def float_tensors(model: onnx.ModelProto) -> list[str]:
-    """What the nodes of a graph compute in floating point, in the graph's order."""
-    typed = onnx.shape_inference.infer_shapes(model)
-    types = {
-        value.name: value.type.tensor_type.elem_type
-        for value in (*typed.graph.value_info, *typed.graph.output)
-    }
-    made = (name for node in model.graph.node for name in node.output)
-    return [name for name in made if types.get(name) in FLOATS]
 
 
 def _between(
