@@ -48,7 +48,7 @@ def check_release_and_gpu(path: Path, build: Mapping[str, Any]) -> None:
         or not isinstance(capabilities, list)
     ):
         raise CardError(
-            f"the sidecar of {path} does not say what it was built with; {rebuild_hint(path)}"
+            f"the sidecar of {path} does not say what it was built with. {rebuild_hint(path)}"
         )
     built = f"{tensorrt_api.TITLES[package]} {version}"
     here = _installed(package, build)
