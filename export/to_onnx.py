@@ -140,7 +140,15 @@ def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
     assert program is not None  # with dynamo=True and without a path
     proto: onnx.ModelProto = program.model_proto
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
+    _forget_source(proto)
     return proto
+
+
+def _forget_source(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes on where in whose files each node stands: they name folders of this
+    machine, quote the code of a network of the user's, and make the same export other bytes."""
+    for part in (model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]
 
 
 # Below that, the stride-32 features are one pixel, which the exporter takes for broadcasting.

@@ -92,6 +92,12 @@ def test_frames_and_masks_are_uint8_and_cast_comes_first(graph: onnx.ModelProto)
     assert sum("frames" in node.input for node in graph.graph.node) == 1
 
 
+def test_the_file_quotes_no_source(fp32: Path) -> None:
+    content = fp32.read_bytes()
+    assert b"stack_trace" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
+
+
 def test_the_card_inside_is_the_one_beside(fp32: Path, graph: onnx.ModelProto) -> None:
     (entry,) = graph.metadata_props
     assert entry.key == CARD_KEY
