@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from refinenet.data.datasets import check_classes, open_dataset
 from refinenet.metrics import ConfusionMatrix
 from runtime.card import Card, read_card, write_verification
 from runtime.errors import DeployError, InputError
-from runtime.files import existing_folder, written_whole
+from runtime.files import existing_folder, sha256_of, written_whole
 from runtime.frames import images_of
 from runtime.resize import restore
 
@@ -83,7 +83,7 @@ def verify(options: VerifyOptions) -> list[StageResult]:
             result.measures["images"] = measured.images
         record = {"status": result.status, "against": result.against, "reason": result.reason}
         write_verification(path, record | result.measures)
-        results.append(result)
+        results.append(replace(result, sha256=sha256_of(path)))
     return results
 
 

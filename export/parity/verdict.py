@@ -19,13 +19,14 @@ PASSED, FAILED, NOT_RUN = "passed", "FAILED", "NOT RUN"
 
 @dataclass(frozen=True)
 class StageResult:
-    """One line of the report. reason: why a stage failed or was not run."""
+    """One line of the report. reason: why a stage failed or was not run. sha256: of its file."""
 
     name: str
     against: str
     status: str
     reason: str
     measures: dict[str, Any]
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from graphs import edit
 from planted_faults import break_fp32, one_bad_scale, swapped_channels
 
 from refinenet.__main__ import main
+from runtime.files import sha256_of
 
 WEIGHTS = "lw-mobilenetv2-camvid"
 Printed = pytest.CaptureFixture[str]
@@ -30,7 +31,11 @@ def test_layers_names_the_first_layer_that_drifts(
     assert printed.err.strip().endswith(
         "the first stage that fails is int8, from blocks.3.fuse.convs.1 on"
     )
-    layers = json.loads(record.read_text(encoding="utf-8"))["layers"]
+    written = json.loads(record.read_text(encoding="utf-8"))
+    assert {stage["name"]: stage["sha256"] for stage in written["stages"]} == {
+        name: sha256_of(folder / f"street.{name}.onnx") for name in ("fp32", "fp16", "int8")
+    }
+    layers = written["layers"]
     assert (layers["stage"], layers["against"]) == ("int8", "fp32")
     assert layers["first"] == "blocks.3.fuse.convs.1"
     assert len(layers["layers"]) > 150
