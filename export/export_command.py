@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,6 +146,7 @@ def _export(options: ExportOptions) -> int:
         int8="int8" in options.precisions,
         quiet=options.quiet,
     )
+    _note_folders(measurement.images)
     fp32 = _export_fp32(weights, folder / f"{name}.fp32.onnx", options)
     if options.precisions == ("fp32",):
         return DONE
@@ -246,8 +248,18 @@ def _export_int8(
         )
 
 
+def _note_folders(images: Sequence[Path]) -> None:
+    """Where images of several folders are measured, labels may be among them."""
+    counts = Counter(str(image.parent) for image in images)
+    if len(counts) > 1:
+        named = [f"{count} in {folder}" for folder, count in counts.most_common(LISTED_FOLDERS)]
+        more = ["…"] if len(counts) > LISTED_FOLDERS else []
+        _note(f"measuring on {len(images)} images: {', '.join([*named, *more])}")
+
+
 def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
 LARGE_SCORES = 2**30  # bytes
+LISTED_FOLDERS = 4

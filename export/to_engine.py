@@ -115,7 +115,7 @@ def _without_gpu(trt: TensorRT, options: EngineOptions) -> str:
     if trt.name == "tensorrt":
         return ". TensorRT builds on the GPU alone, and this machine has none; try --runtime rtx"
     if options.weights != "embedded":
-        return f". This machine has no GPU, and --weights {options.weights} may need one; leave it"
+        return f". This machine has no GPU; --weights {options.weights} may need one. Leave it out"
     return ""
 
 

@@ -33,6 +33,18 @@ def test_export_writes_three_files_and_their_cards(exported: Path) -> None:
     assert names(exported) == files | cards | {"street.ranges.json"}
 
 
+def test_images_of_several_folders_are_named_since_labels_may_be_among_them(
+    tmp_path: Path, photo: Path, capsys: Printed
+) -> None:
+    for place in ("images", "labels"):
+        (tmp_path / place).mkdir()
+        shutil.copy(photo, tmp_path / place)
+    measured = ["--precision", "fp16", "--calibration", str(tmp_path), "--size", "64x96"]
+    assert main(["export", WEIGHTS, "--output", str(tmp_path / "out"), *measured, "--quiet"]) == 0
+    note = f"measuring on 2 images: 1 in {tmp_path / 'images'}, 1 in {tmp_path / 'labels'}"
+    assert capsys.readouterr().err == f"note: {note}\n"
+
+
 def test_build_writes_engines_beside_and_says_with_what(folder: Path, capsys: Printed) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     files = [str(folder / f"street.{precision}.onnx") for precision in ("fp16", "int8")]
