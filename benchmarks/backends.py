@@ -200,7 +200,8 @@ def _engine_opener(file: Path, cuda_graph: bool | None, streamed: bool) -> Calla
     from runtime.engine import Engine
     from runtime.loaded_engine import EngineOptions
 
-    options = EngineOptions(cuda_graph=cuda_graph)
+    # Without the kernels that an earlier row left beside the file: each shows its own first frame.
+    options = EngineOptions(cuda_graph=cuda_graph, runtime_cache=False)
     if streamed:
         return lambda: Streamed(Engine.open(file, options=options))
     return partial(Engine.open, file, options=options)

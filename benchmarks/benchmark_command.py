@@ -138,7 +138,7 @@ def _benchmark_parser() -> Parser:
         metavar="MS",
         help="server: the highest rate of arrivals is sought whose p99 stays within this",
     )
-    add("--seed", type=whole, default=0, help="of the arrivals (default: 0)")
+    add("--seed", type=whole, metavar="N", help="of the arrivals of server (default: 0)")
     add("--threads", type=positive, help="of every CPU backend (default: each library's own)")
     add("--seconds", type=above_zero, default=0.5, help="least time of a round (default: 0.5)")
     add(
@@ -162,8 +162,8 @@ def _benchmark_parser() -> Parser:
         "--total-seconds",
         type=above_zero,
         metavar="SECONDS",
-        help="of everything: after this no backend is opened and no further round begins, and what "
-        "is left is NOT RUN (default: no end)",
+        help="of everything: after half of it no backend is opened, after it no round begun, and "
+        "what is left is NOT RUN (default: no end)",
     )
     add("--json", type=Path, metavar="FILE", help="write the record with every latency")
     add(
@@ -204,7 +204,7 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
         # A backend so slow that it misses the count still ends, with its few frames on record.
         rule=StopRule(seconds=given.seconds, cap_seconds=20 * given.seconds),
         patience=Patience(given.rounds, given.stable_within, given.limit_seconds),
-        load=Load(given.latency_bound, given.streams or Load.streams, given.seed),
+        load=Load(given.latency_bound, given.streams or Load.streams, given.seed or 0),
         total_seconds=given.total_seconds,
         pictures=pictures_path(given.json) if given.pictures else None,
     )
@@ -223,7 +223,7 @@ def _check_used(given: argparse.Namespace) -> None:
     of_labels = [word for word in ("dataset", "split") if getattr(given, word) is not None]
     if of_labels and given.data is None:
         raise InputError(f"--{of_labels[0]} says which labels; give --data FOLDER too")
-    for option, scenario in (("streams", MULTI), ("latency_bound", SERVER)):
+    for option, scenario in (("streams", MULTI), ("latency_bound", SERVER), ("seed", SERVER)):
         if getattr(given, option) is not None and scenario not in given.scenario:
             raise InputError(
                 f"--{option.replace('_', '-')} is for the scenario {scenario}, which --scenario "

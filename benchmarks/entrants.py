@@ -81,7 +81,7 @@ class Entrant:
 def opened(candidate: Candidate, frames: NDArray[np.uint8], stack: ExitStack) -> Entrant:
     """Open a backend and show it its first frames, (N, H, W, 3); the stack closes it.
 
-    Raises InputError for a file that the CPU refuses: no other machine would take it either.
+    Raises InputError for a file that ONNX Runtime or PyTorch on the CPU call damaged or invalid.
     """
     entrant = Entrant(candidate)
     try:

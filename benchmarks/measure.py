@@ -39,7 +39,8 @@ class BenchmarkOptions:
     batches: frames in one call. sizes: (height, width); empty takes those of the models.
     threads: of every CPU backend; None leaves it to each library.
     rule: when a round ends. patience: how many there are. load: how hard servers are asked.
-    total_seconds: after which no backend is opened and no further round begun; None for no end.
+    total_seconds: after half of which no backend is opened, and after which no round begun; None
+    for no end.
     pictures: where to keep some frames and every backend's masks of them, or None.
     """
 
@@ -158,8 +159,8 @@ def _opened(
     deadline: Deadline,
     stack: ExitStack,
 ) -> Entrant:
-    if deadline.left_seconds <= 0:
-        return Entrant(candidate, not_run=f"{deadline.reason} before it was opened")
+    if deadline.half_over:
+        return Entrant(candidate, not_run=f"half of {deadline.reason} before it was opened")
     own = candidate.card.frame_size
     geometry = next(g for g in geometries if own in (None, g.frame_size))
     frame = inputs.timed_frames(geometry)[:1]

@@ -114,7 +114,7 @@ def measure_entry(
     able = _able(entry, entrants)
     if entry.scenario == SERVER:
         each_seconds = min(patience.limit_seconds, patience.whole_seconds / max(len(able), 1))
-        patience = Patience(RATES_TRIED, stable_within=None, limit_seconds=each_seconds)
+        patience = Patience(RATES_TRIED, None, each_seconds, patience.whole_seconds)
     players: list[tuple[Entrant, Contestant]] = []
     for entrant, backend in able:
         play = _player(entry.scenario, backend, asked, rule, load, patience)

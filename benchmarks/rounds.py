@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from statistics import median
 
 from benchmarks.backends import reason_of
@@ -38,18 +39,26 @@ class Patience:
 
 
 class Deadline:
-    """The end of a whole benchmark: some seconds from now, or never."""
+    """The end of a whole benchmark: some seconds from now, or never.
+
+    reason: why what comes after it was not run.
+    """
 
     def __init__(
         self, seconds: float | None, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self._clock_s = clock_s
-        self._end_s = math.inf if seconds is None else clock_s() + seconds
-        self.reason = f"the {seconds:g} s of --total-seconds were over" if seconds else ""
+        self._clock_s, self._seconds = clock_s, math.inf if seconds is None else seconds
+        self._end_s = clock_s() + self._seconds
+        self.reason = f"the {self._seconds:g} s of --total-seconds were over"
 
     @property
     def left_seconds(self) -> float:
         return self._end_s - self._clock_s()
+
+    @property
+    def half_over(self) -> bool:
+        """Backends that compile for minutes must leave time to measure those that are there."""
+        return self.left_seconds < self._seconds / 2
 
 
 @dataclass
@@ -89,21 +98,18 @@ def play_in_turns(
     Returns why each contestant's rounds ended: stable, time, rounds or error.
     """
     start = clock_s()
-    end = start + min(patience.limit_seconds, patience.whole_seconds)
-    last_end = start + patience.whole_seconds
-
-    def goes_on() -> bool:
-        if turn < patience.rounds:
-            return turn == 0 or last_end == math.inf or clock_s() < last_end
-        return not _enough(contestants, patience) and clock_s() < end
-
-    turn = 0
-    while goes_on():
+    for turn in count():
+        spent = clock_s() - start
+        if turn and spent >= patience.whole_seconds:
+            break
+        if turn >= patience.rounds and (
+            spent >= patience.limit_seconds or _enough(contestants, patience)
+        ):
+            break
         for contestant in contestants:
             if contestant.error is None and contestant.given_up is None:
                 _play(contestant)
             after_turn()
-        turn += 1
     return [_reason(contestant, patience) for contestant in contestants]
 
 
@@ -115,7 +121,7 @@ def _reason(contestant: Contestant, patience: Patience) -> str:
     if contestant.error is not None:
         return "error"
     if patience.stable_within is None:
-        return "rounds"
+        return "rounds" if len(contestant.rounds) >= patience.rounds else "time"
     return "stable" if contestant.spread <= patience.stable_within else "time"
 
 

@@ -130,10 +130,11 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
 
 
 def _export(options: ExportOptions) -> int:
+    check_options(options)
+
     from export.int8.layer_search import SEARCHED, SearchOptions, open_labelled
     from export.int8.measurement import plan_measurement
 
-    check_options(options)
     weights = _weights(options)
     folder = output_folder(options.output)
     name = options.name or weights.name.split(".")[0]

@@ -42,6 +42,10 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     card = read_card(onnx_path)
     check_external_data(onnx_path, card)
     profiles = _profiles(onnx_path, card, options)
+    shapes: list[Any] = [_shapes(profile) for profile in profiles]
+    if not shapes:
+        assert card.input_shape is not None  # or there would be profiles
+        shapes = [[card.input_shape[:3]] * 3]
     trt = tensorrt_api.load(options.runtime or tensorrt_api.default_runtime())
     output = onnx_path.with_suffix(f".{FILE_TAGS[trt.name]}.engine")
     logger = tensorrt_api.make_logger(trt)
@@ -56,8 +60,8 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
         "weights": options.weights,
         "optimization_level": options.optimization_level,
         "tf32": options.tf32,
-        "profile": _shapes(profiles[0]) if profiles else [(card.input_shape or ())[:3]] * 3,
-        "further_profiles": [_shapes(profile) for profile in profiles[1:]],
+        "profile": shapes[0],
+        "further_profiles": shapes[1:],
         "seconds": round(time.perf_counter() - started, 2),
         "warnings": logger.warnings,
     }

@@ -147,7 +147,8 @@ def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
 def _forget_source(model: onnx.ModelProto) -> None:
     """Drop the exporter's notes on where in whose files each node stands: they name folders of this
     machine, quote the code of a network of the user's, and make the same export other bytes."""
-    for part in (model.graph, *model.graph.node, *model.graph.value_info):
+    graph = model.graph
+    for part in (graph, *graph.input, *graph.output, *graph.node, *graph.value_info):
         del part.metadata_props[:]
 
 
@@ -166,7 +167,8 @@ def save(
     data = path.with_name(path.name + ".data")
     # A file that this one was made from may have had weights beside it.
     details = {key: value for key, value in card.details.items() if key != "external_data"}
-    # Weight by weight: protobuf would write the whole model into memory to learn its size.
+    # Weight by weight: protobuf would write the whole model into memory to learn its size. The rest
+    # of it has the room between EXTERNAL_ABOVE_BYTES and 2 GiB.
     weights_bytes = sum(weight.ByteSize() for weight in model.graph.initializer)
     if external := weights_bytes > external_above:
         details["external_data"] = write_data(model, data)
@@ -176,7 +178,8 @@ def save(
     try:
         with written_whole(path) as temporary:
             write_model(model, temporary)
-            del model  # the checker makes two copies of the file in memory
+            # The checker makes two copies of the file; ours goes, unless the caller has kept it.
+            del model
             onnx.checker.check_model(temporary, full_check=True)
     except BaseException:
         if external:

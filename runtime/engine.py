@@ -177,11 +177,12 @@ class Engine:
 
     def _collect(self, lane: Lane, out: NDArray[Any] | None) -> NDArray[Any]:
         """The lane's result, and after the engine's first the kernels that were compiled for it: a
-        service that is killed has no close(), which keeps those of later shapes."""
+        service that is killed has no close()."""
         result = lane.collect(out)
-        if self._first_result.acquire(blocking=False):  # never released: for one thread, once
-            # TensorRT-RTX does not say that a cache may be read while it grows: no new context
-            # and no computation meanwhile.
+        # TensorRT-RTX does not say that a cache may be read while it grows: not where it compiles
+        # in the background, and with no new context and nothing put on the GPU meanwhile.
+        # The lock is never released: for one thread, once.
+        if not self._loaded.compiles_in_background and self._first_result.acquire(blocking=False):
             with self._lock, self._shared.order:
                 self._loaded.save_cache()
         return result

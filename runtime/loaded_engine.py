@@ -75,6 +75,7 @@ class LoadedEngine:
     input_shape: of the frame, -1 for a free dimension.
     profiles: by TensorRT's index.
     scratch_bytes: what one context needs to compute in, beside its input and output.
+    compiles_in_background: TensorRT-RTX may compile kernels at any time, in threads of its own.
     notes: what the user may want to know of how it runs.
     """
 
@@ -109,6 +110,9 @@ class LoadedEngine:
         self.input, self.output = self._frame_and_mask()
         self.dtype = np.dtype(trt.module.nptype(self._engine.get_tensor_dtype(self.output)))
         self.input_shape: Shape = tuple(self._engine.get_tensor_shape(self.input))
+        self.compiles_in_background = (
+            trt.name == "rtx" and -1 in self.input_shape and options.kernel_specialization == "lazy"
+        )
         self.profiles = self._profiles()
         self.scratch_bytes = int(self._engine.device_memory_size_v2)
 
@@ -161,12 +165,16 @@ class LoadedEngine:
             raise DeviceError(f"{self._path.name}: {call} failed: {reason}. See refinenet doctor")
 
     def save_cache(self) -> None:
-        """Keep what TensorRT-RTX compiled, if it grew; a note says it if that cannot be written.
+        """Keep what TensorRT-RTX compiled, if it grew; a note says it if that cannot be done.
 
         The caller sees to it that nothing is compiled meanwhile.
         """
-        if self._cache is not None:
+        if self._cache is None:
+            return
+        try:
             self._note(self._cache.save())
+        except Exception as error:  # TensorRT-RTX's own: no reason to lose a mask
+            self._note(f"{self._cache.path.name} could not be written: {error}")
 
     def close(self) -> None:
         """Let TensorRT free it, once no context is left; again, it does nothing."""
@@ -179,11 +187,13 @@ class LoadedEngine:
     def _made(self, thing: Any) -> Any:
         """What TensorRT made, which is None where it failed."""
         if thing is None:
-            raise self._not_loaded(rebuild_hint(self._path))
+            reason = tensorrt_api.reason(self._logger)
+            raise self._not_loaded(reason, rebuild_hint(self._path))
         return thing
 
     def _rtx_refusal(self, content: bytes, device: Device) -> DeviceError:
         """With what TensorRT-RTX says of a file without loading it."""
+        reason = tensorrt_api.reason(self._logger)  # before it says more
         _, found = self._runtime.get_engine_validity(content)
         diagnostics = self._trt.module.EngineInvalidityDiagnostics.__members__.items()
         named = [name for name, bit in diagnostics if int(bit) & int(found)]
@@ -193,13 +203,10 @@ class LoadedEngine:
                 f"{device.name}, {device.compute_capability}, may be no GPU for TensorRT-RTX. "
                 f"See refinenet doctor, or run {onnx_name(self._path)} with --provider cuda"
             )
-        return self._not_loaded(hint, f" ({', '.join(named)})" if named else "")
+        return self._not_loaded(f"{reason} ({', '.join(named)})" if named else reason, hint)
 
-    def _not_loaded(self, hint: str, verdict: str = "") -> DeviceError:
-        reason = tensorrt_api.reason(self._logger)
-        return DeviceError(
-            f"{self._trt.title} cannot load {self._path.name}: {reason}{verdict}. {hint}"
-        )
+    def _not_loaded(self, reason: str, hint: str) -> DeviceError:
+        return DeviceError(f"{self._trt.title} cannot load {self._path.name}: {reason}. {hint}")
 
     def _frame_and_mask(self) -> tuple[str, str]:
         """The names of the one input and the one output."""

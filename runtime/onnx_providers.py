@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 from contextlib import redirect_stdout, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -96,6 +97,8 @@ def create_session(path: Path, provider: str, threads: int | None) -> Any:
         said = f"ONNX Runtime cannot load {path}: {without_prefix(error)}"
         if provider != "cpu":  # a GPU without room, a driver too old: the file may be whole
             raise DeviceError(f"{said}. Try it with --provider cpu") from error
+        if "NOT_IMPLEMENTED" in str(error):  # of a whole file that others may run
+            raise DeviceError(f"{said}. Try it with another --provider") from error
         raise InputError(f"{said}. Export or copy it again") from error
     finally:
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
@@ -139,11 +142,10 @@ def _tensorrt_beside(folder: Path) -> tuple[str, str]:
         return " tensorrt", ""
     major = int(linked[1])
     why = ""
-    if tensorrt_api.is_installed("tensorrt"):
-        with suppress(DeviceError):
-            here = tensorrt_api.load("tensorrt")
-            if not here.version.startswith(f"{major}."):
-                why = f" (it is linked to TensorRT {major}, and this machine has {here.title})"
+    with suppress(PackageNotFoundError):  # by its distribution: importing it may fail
+        here = version("tensorrt")
+        if not here.startswith(f"{major}."):
+            why = f" (it is linked to TensorRT {major}, and this machine has TensorRT {here})"
     return f" 'tensorrt>={major},<{major + 1}'", why
 
 

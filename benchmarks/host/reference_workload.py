@@ -23,7 +23,7 @@ IMAGE = (1, CHANNELS, HEIGHT, WIDTH)
 SEED = 0
 CPU_WORK = (
     f"{PAIRS} pairs of a pointwise and a depthwise 3x3 convolution, {CHANNELS} channels, "
-    f"{HEIGHT}x{WIDTH}, float32, in ONNX Runtime"
+    f"{HEIGHT}x{WIDTH}, float32, in ONNX Runtime whose threads sleep while they wait"
 )
 GPU_SIDE, GPU_PRODUCTS = 2048, 8
 GPU_WORK = f"{GPU_PRODUCTS} products of {GPU_SIDE}x{GPU_SIDE} matrices, float16, in PyTorch"

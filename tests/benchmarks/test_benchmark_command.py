@@ -125,7 +125,7 @@ def test_after_its_time_nothing_is_opened_and_it_says_so(
     record = read_record(file)
     assert record.conditions.total_seconds == 1e-9
     assert record.results[0].not_run == (
-        "the 1e-09 s of --total-seconds were over before it was opened"
+        "half of the 1e-09 s of --total-seconds were over before it was opened"
     )
 
 

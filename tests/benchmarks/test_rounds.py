@@ -55,14 +55,14 @@ def test_an_unsteady_one_gets_rounds_until_the_time_is_over() -> None:
     steady, unsteady = contestant(rounds_of(5.0)), contestant(rounds_of(5.0, 9.0))
     reasons = play_in_turns([steady, unsteady], Patience(3, 0.02, 20), clock_s=seconds())
     assert reasons == ["stable", "time"]
-    assert len(steady.rounds) == len(unsteady.rounds) == 3 + 19
+    assert len(steady.rounds) == len(unsteady.rounds) == 19
 
 
 def test_the_time_for_all_of_it_ends_even_the_least_rounds() -> None:
     steady, other = contestant(rounds_of(5.0)), contestant(rounds_of(5.0))
     patience = Patience(30, 0.02, 60, whole_seconds=6)
     assert play_in_turns([steady, other], patience, clock_s=seconds()) == ["stable"] * 2
-    assert len(steady.rounds) == len(other.rounds) == 6
+    assert len(steady.rounds) == len(other.rounds) == 5
     late = contestant(rounds_of(5.0))
     assert play_in_turns([late], Patience(30, 0.02, 60, 0.5), clock_s=seconds()) == ["time"]
     assert len(late.rounds) == 1
@@ -72,6 +72,9 @@ def test_a_deadline_comes_or_there_is_none() -> None:
     deadline = Deadline(2.5, seconds())
     assert [deadline.left_seconds for _ in range(3)] == [1.5, 0.5, -0.5]
     assert Deadline(None, seconds()).left_seconds == float("inf")
+    assert not Deadline(None, seconds()).half_over
+    deadline = Deadline(3, seconds())
+    assert [deadline.half_over for _ in range(2)] == [False, True]
 
 
 def test_a_device_that_fails_loses_its_own_rounds_alone() -> None:

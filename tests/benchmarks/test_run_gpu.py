@@ -36,7 +36,7 @@ def calls(folder: Path) -> list[list[str]]:
     [
         ("nothing", 0, "report"),
         ("doctor*", 0, "report"),
-        ("benchmark*/gpu.json", 2, "benchmark"),
+        ("benchmark*/gpu.json", 2, "report"),
         ("benchmark*/gpu-server.json", 0, "report"),
     ],
 )

@@ -95,6 +95,7 @@ def test_frames_and_masks_are_uint8_and_cast_comes_first(graph: onnx.ModelProto)
 def test_the_file_quotes_no_source(fp32: Path) -> None:
     content = fp32.read_bytes()
     assert b"stack_trace" not in content
+    assert b"pkg.torch" not in content
     assert str(Path(__file__).parents[2]).encode() not in content
 
 

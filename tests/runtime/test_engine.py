@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strict_tensorrt
 from numpy.typing import NDArray
 from strict_gpu import Gpu
 from strict_tensorrt import Context, EngineFile, StrictTensorRT
@@ -425,7 +426,7 @@ def test_kernels_are_kept_after_the_first_result_and_once(
     strict_engine: Opener, strict_gpu: Gpu, rtx: Path, tmp_path: Path
 ) -> None:
     kept = tmp_path / "street.fp16.engine.kernels"
-    engine, _ = strict_engine(rtx, FREE)
+    engine, _ = strict_engine(rtx, FREE, EngineOptions(kernel_specialization="eager"))
     with engine:
         assert not kept.exists()
         engine.submit(frames(*SMALL)).result()
@@ -438,6 +439,30 @@ def test_kernels_are_kept_after_the_first_result_and_once(
     assert strict_gpu.calls.count("serialize") == 2
     assert b"(2, 5, 5, 3)" in kept.read_bytes()
     assert b"(2, 5, 5, 3)" not in first
+
+
+def test_while_kernels_are_compiled_in_the_background_they_are_not_asked_for(
+    strict_engine: Opener, strict_gpu: Gpu, rtx: Path, tmp_path: Path
+) -> None:
+    engine, _ = strict_engine(rtx, FREE)
+    with engine:
+        engine(frames(*SMALL))
+        assert "serialize" not in strict_gpu.calls
+    assert (tmp_path / "street.fp16.engine.kernels").is_file()
+
+
+def test_kernels_that_tensorrt_cannot_give_cost_no_mask(
+    strict_engine: Opener, rtx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: object) -> bytes:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(strict_tensorrt.RuntimeCache, "serialize", failing)
+    engine, _ = strict_engine(rtx, FIXED)
+    with engine:
+        batch = frames(*SMALL)
+        np.testing.assert_array_equal(engine(batch), expected(batch))
+    assert engine.notes == ("street.fp16.engine.kernels could not be written: out of memory",)
 
 
 def test_kernels_that_are_as_they_were_are_not_written_again(

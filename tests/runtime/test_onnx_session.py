@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from tiny_models import brightest_channel, untied, write_model
 
-from runtime import tensorrt_api
+from runtime import onnx_providers
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.onnx_providers import compiled_providers
 from runtime.onnx_session import OnnxSession
-from runtime.tensorrt_api import TensorRT, gpu_present
+from runtime.tensorrt_api import gpu_present
 
 Frame = NDArray[np.uint8]
 
@@ -81,8 +82,13 @@ def test_the_tensorrt_that_the_provider_is_linked_to_is_named(
 ) -> None:
     if gpu_present() or "tensorrt" not in compiled_providers():
         pytest.skip("a GPU, or an onnxruntime that has no such provider")
-    monkeypatch.setattr(tensorrt_api, "is_installed", lambda _: version is not None)
-    monkeypatch.setattr(tensorrt_api, "load", lambda name: TensorRT(name, str(version), None))
+
+    def installed(_: str) -> str:
+        if version is None:
+            raise PackageNotFoundError
+        return version
+
+    monkeypatch.setattr(onnx_providers, "version", installed)
     with pytest.raises(DeviceError) as caught:
         OnnxSession.open(model, "tensorrt")
     linked = re.search(r"\[cuda,cudnn\]' 'tensorrt>=(\d+),<\d+'", str(caught.value))
