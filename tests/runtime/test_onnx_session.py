@@ -7,13 +7,15 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from tiny_models import brightest_channel, untied, write_model
 
 from runtime import onnx_providers
 from runtime.errors import DeployError, DeviceError, InputError
-from runtime.onnx_providers import compiled_providers
+from runtime.onnx_providers import compiled_providers, create_session
 from runtime.onnx_session import OnnxSession
 from runtime.tensorrt_api import gpu_present
 
@@ -139,3 +141,17 @@ def test_closing_twice_is_fine_and_using_it_afterwards_is_not(model: Path, stree
     session.close()
     with pytest.raises(DeployError, match="was closed"):
         session(street[None])
+
+
+def test_an_operator_that_the_cpu_lacks_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    of = TensorProto.BFLOAT16
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["map", "kernel"], ["result"])],
+        "bfloat16",
+        [helper.make_tensor_value_info(name, of, (1, 1, 4, 4)) for name in ("map", "kernel")],
+        [helper.make_tensor_value_info("result", of, (1, 1, 1, 1))],
+    )
+    opset = [helper.make_opsetid("", 22)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "bf16.onnx")
+    with pytest.raises(DeviceError, match=r"bf16\.onnx: Could not find .* another --provider"):
+        create_session(tmp_path / "bf16.onnx", "cpu", None)
