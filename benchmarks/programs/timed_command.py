@@ -42,7 +42,10 @@ class Finished:
 
 
 def run(arguments: Sequence[str]) -> Finished:
-    """Run `python -m ARGUMENTS` to its end; needs Linux, whose /proc has the figures."""
+    """Run `python -m ARGUMENTS` to its end; needs Linux, whose /proc has the figures.
+
+    The peak of the whole process is at least this one's own, with which Linux begins it.
+    """
     command = (sys.executable, "-u", "-m", *arguments)
     marks: list[tuple[Path, Cost | None]] = []
     # To a file: a pipe that nobody reads yet would fill, and stop a process that complains a lot.
