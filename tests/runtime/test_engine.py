@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import strict_tensorrt
+from in_threads import in_four_threads
 from numpy.typing import NDArray
 from strict_gpu import Gpu
 from strict_tensorrt import Context, EngineFile, StrictTensorRT
@@ -221,11 +222,7 @@ def test_threads_compute_at_the_same_time(strict_engine: Opener, latest: Path) -
                 wrong.append(seed)
 
     with engine:
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_four_threads(work)
     assert wrong == []
 
 
@@ -490,11 +487,7 @@ def test_of_results_that_come_at_once_one_keeps_the_kernels(
         right.append(bool((job.result() == expected(batch)).all()))
 
     with engine:
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_four_threads(work)
         assert right == [True] * 4
         assert strict_gpu.calls.count("serialize") == 1
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gpu_arrays import ArrayInterface, DLPackArray, noise, on_gpu
+from in_threads import in_four_threads
 from numpy.typing import NDArray
 from strict_gpu import LEGACY, Gpu, Operation
 from strict_onnx import StrictOnnx
@@ -270,11 +271,7 @@ def test_several_threads_share_one_segmenter(open_onnx: Opener, placed: Place) -
             else:
                 wrong.extend(mask for mask in masks if not np.array_equal(mask, expected))
 
-        threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_four_threads(work)
     assert wrong == []
 
 

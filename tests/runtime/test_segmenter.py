@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_threads import in_four_threads
 from numpy.typing import NDArray
 from tiny_models import CARD, brightest_channel, write_model
 
@@ -182,11 +183,7 @@ def test_several_threads_share_one_segmenter(segmenter: Segmenter, camvid: list[
     def work(index: int) -> None:
         masks[index] = segmenter(camvid[index])
 
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_four_threads(work)
     for index, mask in masks.items():
         np.testing.assert_array_equal(mask, brightest_channel(camvid[index]))
 
