@@ -10,9 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.programs.timed_command import Cost, run
+from benchmarks.programs.variants import PHOTO
 from runtime.errors import InputError
-
-PHOTO = Path(__file__).resolve().parents[2] / "demo/china.jpg"
 
 
 def export_cost(variant: str, size: tuple[int, int]) -> dict[str, float]:
