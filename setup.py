@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 TRAIN = ["torch>=2.9", "safetensors>=0.5", "pillow>=10", "pyyaml>=6"]
 EXPORT = [*TRAIN, "onnx>=1.19", "onnxscript>=0.5", "onnxruntime-gpu>=1.23"]
+
+ROOMS = ("refinenet", "export", "runtime", "benchmarks")
 
 setup(
     name="refinenet-deploy",
@@ -15,22 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[
-        "refinenet",
-        "refinenet.data",
-        "refinenet.training",
-        "export",
-        "export.int8",
-        "export.building",
-        "export.parity",
-        "runtime",
-        "benchmarks",
-        "benchmarks.records",
-        "benchmarks.host",
-        "benchmarks.roofline",
-        "benchmarks.page",
-        "benchmarks.programs",
-    ],
+    packages=find_packages(include=[f"{name}*" for name in ROOMS]),
     package_data={
         "refinenet": ["weights/*"],
         "benchmarks.records": ["record.schema.json"],

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.backends import Backend
+from benchmarks.backends.backend import Backend
 from benchmarks.images import Sample
 from benchmarks.records.measurements import Accuracy, Agreement
-from refinenet.metrics import ConfusionMatrix
+from refinenet.evaluation.metrics import ConfusionMatrix
 from runtime.card import Card
 from runtime.errors import DeviceError
 from runtime.frames import Frame, Mask

@@ -183,9 +183,9 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
     from benchmarks.images import Labels
     from benchmarks.measure import BenchmarkOptions
     from benchmarks.pictures import pictures_path
-    from benchmarks.plan import Load
-    from benchmarks.rounds import Patience
-    from benchmarks.scenarios import StopRule
+    from benchmarks.scenarios.plan import Load
+    from benchmarks.scenarios.rounds import Patience
+    from benchmarks.scenarios.scenarios import StopRule
 
     _check_used(given)
     against = given.against or ("torch",)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.backends import Candidate
+from benchmarks.backends.backend import Candidate
 from refinenet.data.datasets import LabelledImages, open_dataset
 from runtime.card import Card
 from runtime.errors import InputError

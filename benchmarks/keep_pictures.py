@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import mask_of
-from benchmarks.backends import reason_of
-from benchmarks.entrants import Entrant, running
+from benchmarks.backends.backend import reason_of
+from benchmarks.backends.entrants import Entrant, running
 from benchmarks.images import Inputs, spread
 from benchmarks.pictures import Picture, Pictures, write_pictures
 from benchmarks.rows import keys_of

@@ -13,18 +13,25 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.accuracy import judge
-from benchmarks.backends import CPU, CUDA, Candidate, file_candidates, model_files, reason_of
-from benchmarks.budget import frame_budget, with_phases
-from benchmarks.entrants import Entrant, opened, running
+from benchmarks.backends.backend import (
+    CPU,
+    CUDA,
+    Candidate,
+    file_candidates,
+    model_files,
+    reason_of,
+)
+from benchmarks.backends.entrants import Entrant, opened, running
 from benchmarks.host.environment import environment, machine_state
 from benchmarks.host.reference_workload import ReferenceWorkload, cpu_workload, gpu_workload
 from benchmarks.images import Inputs, Labels, common_geometries, open_inputs
 from benchmarks.keep_pictures import keep_pictures
-from benchmarks.plan import Load, entries, leave_out, measure_entry
 from benchmarks.records.measurements import MULTI, SERVER, SINGLE, Phases
 from benchmarks.records.record import Conditions, Record, Size
-from benchmarks.rounds import Deadline, Patience
-from benchmarks.scenarios import StopRule
+from benchmarks.scenarios.budget import frame_budget, with_phases
+from benchmarks.scenarios.plan import Load, entries, leave_out, measure_entry
+from benchmarks.scenarios.rounds import Deadline, Patience
+from benchmarks.scenarios.scenarios import StopRule
 from runtime.card import Card
 
 
@@ -134,7 +141,7 @@ def candidates_of(options: BenchmarkOptions) -> tuple[list[Candidate], str | Non
     ]
     if options.weights is None:
         return files, None
-    from benchmarks.torch_backends import REFERENCE, torch_candidates
+    from benchmarks.backends.torch_backends import REFERENCE, torch_candidates
 
     size = next(iter(options.sizes), None) or _first_size(files)
     shape = None if size is None else (options.batches[0], *size)
@@ -222,7 +229,9 @@ def _add_budget(entrant: Entrant, inputs: Inputs, geometries: Sequence[Card]) ->
 
 
 def _phases(candidate: Candidate, frames: NDArray[np.uint8]) -> Phases:
-    from benchmarks.engine_phases import engine_phases  # TensorRT and CUDA, for engines alone
+    from benchmarks.backends.engine_phases import (
+        engine_phases,
+    )  # TensorRT and CUDA, for engines alone
 
     return engine_phases(candidate.file, np.repeat(frames[:1], candidate.batch or 1, axis=0))
 

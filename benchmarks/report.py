@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.backends import ONNX_RUNTIME_CPU
+from benchmarks.backends.backend import ONNX_RUNTIME_CPU
 from benchmarks.records.conditions import conditions_text, machine_text
 from benchmarks.records.record import Record
 from benchmarks.rows import (

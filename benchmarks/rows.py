@@ -13,7 +13,7 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from benchmarks.backends import ONNX_RUNTIME_CPU
+from benchmarks.backends.backend import ONNX_RUNTIME_CPU
 from benchmarks.records.latency import LatencySummary, summarize
 from benchmarks.records.measurements import (
     MULTI,
@@ -28,8 +28,8 @@ from benchmarks.records.measurements import (
 from benchmarks.records.record import Record, Result
 from benchmarks.records.statistics import Interval, median_interval
 from benchmarks.roofline.limits import measurement_of_limit
-from benchmarks.scenarios import holds
-from export.parity.gates import GATES, Gate
+from benchmarks.scenarios.scenarios import holds
+from export.verify.gates import GATES, Gate
 
 BF16_GATE = "fp16"  # the other type of 16 bits; it has no gate of its own
 

@@ -173,7 +173,7 @@ def _export(options: ExportOptions) -> int:
 
 def _weights(options: ExportOptions) -> Path:
     """The weights file; where a factory needs none, the function's name stands for it."""
-    from refinenet.checkpoints import weights_path
+    from refinenet.checkpoints.load import weights_path
 
     if options.weights is not None:
         return weights_path(options.weights)

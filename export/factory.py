@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refinenet.checkpoints import load_checkpoint, published_card, read_weights, weights_path
+from refinenet.checkpoints.load import load_checkpoint, published_card, read_weights, weights_path
 from runtime.card import Card, read_card_file
 from runtime.errors import CheckpointError, DeployError, InputError
 from runtime.files import existing_file, sha256_of

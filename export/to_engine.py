@@ -17,8 +17,9 @@ from export.building.build_progress import BuildProgress
 from export.building.builder_config import configure, network_flags, refuse_on_rtx
 from export.building.engine_options import DEFAULT_PROFILE, EngineOptions, Profile, Shape
 from export.building.onnx_parser import parse
-from runtime import gpu, tensorrt_api
+from runtime import tensorrt_api
 from runtime.card import Card, check_external_data, read_card, write_sidecar
+from runtime.cuda import gpu
 from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, only_writer, sha256_of, written_whole
 from runtime.tensorrt_api import CollectingLogger, TensorRT

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from refinenet.checkpoints import load_model as load_model
+    from refinenet.checkpoints.load import load_model as load_model
     from refinenet.variants import create_model as create_model
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
 
         return create_model
     if name == "load_model":
-        from refinenet.checkpoints import load_model
+        from refinenet.checkpoints.load import load_model
 
         return load_model
     raise AttributeError(f"module 'refinenet' has no attribute '{name}'")

@@ -24,19 +24,27 @@ class SubCommand(NamedTuple):
 
 COMMANDS = MappingProxyType(
     {
-        "data": SubCommand("refinenet", "train", "check: faults and classes of labelled images"),
-        "train": SubCommand("refinenet", "train", "train a network on labelled images"),
-        "evaluate": SubCommand("refinenet", "export", "IoU per class of weights, ONNX, engines"),
-        "convert": SubCommand("refinenet", "export", "any checkpoint to .safetensors with a card"),
+        "data": SubCommand(
+            "refinenet.data", "train", "check: faults and classes of labelled images"
+        ),
+        "train": SubCommand("refinenet.training", "train", "train a network on labelled images"),
+        "evaluate": SubCommand(
+            "refinenet.evaluation", "export", "IoU per class of weights, ONNX, engines"
+        ),
+        "convert": SubCommand(
+            "refinenet.checkpoints", "export", "any checkpoint to .safetensors with a card"
+        ),
         "export": SubCommand("export", "export", "weights to ONNX: fp32, fp16, int8"),
         "build": SubCommand("export", "rtx", "ONNX to TensorRT engines"),
-        "verify": SubCommand("export", "export", "every stage against the one before it"),
+        "verify": SubCommand("export.verify", "export", "every stage against the one before it"),
         "benchmark": SubCommand("benchmarks", "bench", "speed and agreement with PyTorch"),
-        "compare": SubCommand("benchmarks", "bench", "two benchmark records: slower, faster, same"),
+        "compare": SubCommand(
+            "benchmarks.comparison", "bench", "two benchmark records: slower, faster, same"
+        ),
         "report": SubCommand("benchmarks", "bench", "benchmark records as a table"),
-        "segment": SubCommand("runtime", "export", "images and videos to masks and overlays"),
-        "inspect": SubCommand("runtime", "rtx", "what a file is, and whether it can run here"),
-        "doctor": SubCommand("runtime", "rtx", "what this machine can do, and how to mend it"),
+        "segment": SubCommand("runtime.app", "export", "images and videos to masks and overlays"),
+        "inspect": SubCommand("runtime.app", "rtx", "what a file is, and whether it can run here"),
+        "doctor": SubCommand("runtime.app", "rtx", "what this machine can do, and how to mend it"),
     }
 )
 

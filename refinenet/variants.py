@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from torch import nn
 
-from refinenet.backbones import Backbone, MobileNetV2, ResNet, TwoScale
-from refinenet.blocks import CONV_POOL, POOL_CONV, PUBLISHED_POOLING, Pooling
-from refinenet.networks import (
+from refinenet.backbones.resnet import Backbone, MobileNetV2, ResNet, TwoScale
+from refinenet.networks.blocks import CONV_POOL, POOL_CONV, PUBLISHED_POOLING, Pooling
+from refinenet.networks.refinenet import (
     LightWeightRefineNet,
     LightWeightRefineNetMobile,
     RefineNet,

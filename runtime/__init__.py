@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runtime.loaded_engine import EngineOptions as EngineOptions
+    from runtime.engine.loaded_engine import EngineOptions as EngineOptions
     from runtime.segmenter import Segmenter as Segmenter
 
 __all__ = ["EngineOptions", "Segmenter"]
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> object:
 
         return Segmenter
     if name == "EngineOptions":
-        from runtime.loaded_engine import EngineOptions
+        from runtime.engine.loaded_engine import EngineOptions
 
         return EngineOptions
     raise AttributeError(f"module 'runtime' has no attribute '{name}'")

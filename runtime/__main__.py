@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from runtime.app.segment_command import segment
 from runtime.arguments import run_command
-from runtime.segment_command import segment
 
 PROGRAM = "python -m runtime"
 

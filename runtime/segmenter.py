@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.engine import Engine
+from runtime.cuda.gpu_frames import GpuFrames, gpu_frames, is_on_gpu
+from runtime.engine.engine import Engine
+from runtime.engine.loaded_engine import EngineOptions
 from runtime.errors import DeployError, InputError
 from runtime.files import existing_file
 from runtime.frames import Frame, Mask, check_frame, check_out
-from runtime.gpu_frames import GpuFrames, gpu_frames, is_on_gpu
-from runtime.loaded_engine import EngineOptions
 from runtime.mask_stream import MaskStream
 from runtime.resize import fit, restore
 from runtime.session import Session, fitting_card, open_session
@@ -58,7 +58,7 @@ class Segmenter:
         provider: of ONNX Runtime: cpu, which is the default, cuda, tensorrt or rtx.
         card: the card of a file that carries none.
         threads: of ONNX Runtime's CPU provider.
-        options: of an engine; see runtime.loaded_engine.EngineOptions.
+        options: of an engine; see runtime.engine.loaded_engine.EngineOptions.
 
         Raises InputError for any other file, and what OnnxSession.open or Engine.open raises.
         """

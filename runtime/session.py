@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from runtime.card import Card
-from runtime.engine import Engine
+from runtime.cuda.gpu_frames import GpuFrames
+from runtime.engine.engine import Engine
+from runtime.engine.loaded_engine import EngineOptions
 from runtime.errors import CardError, InputError
 from runtime.frames import Frame
-from runtime.gpu_frames import GpuFrames
-from runtime.loaded_engine import EngineOptions
 
 
 class Session(Protocol):
@@ -48,7 +48,7 @@ def open_session(
     if path.suffix == ".onnx":
         if options is not None:
             raise InputError(f"{path.name} is no engine; options are for .engine files")
-        from runtime.onnx_session import OnnxSession  # ONNX Runtime is needed for it alone
+        from runtime.onnx.session import OnnxSession  # ONNX Runtime is needed for it alone
 
         return OnnxSession.open(path, provider or "cpu", threads, card=card)
     if path.suffix == ".engine":

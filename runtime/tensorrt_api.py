@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from types import MappingProxyType, ModuleType
 from typing import Any, Protocol
 
-from runtime import gpu
+from runtime.cuda import gpu
 from runtime.errors import DeviceError, InputError, MissingPackage
 
 MODULES = MappingProxyType({"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"})

@@ -12,8 +12,8 @@ from benchmarks.page.sections import badge, kinds_of
 from benchmarks.pictures import Picture, Pictures
 from benchmarks.records.record import Record
 from benchmarks.rows import keys_of, names_of
+from runtime.app.overlay import blend
 from runtime.frames import Frame, Mask
-from runtime.overlay import blend
 
 SHOWN_WIDTH = 480  # of a picture in the page, in pixels
 QUALITY = 80  # of its JPEG

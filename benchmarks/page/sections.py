@@ -7,7 +7,7 @@ from dataclasses import fields
 from statistics import median
 from xml.etree.ElementTree import Element
 
-from benchmarks.backends import ONNX_RUNTIME_CPU
+from benchmarks.backends.backend import ONNX_RUNTIME_CPU
 from benchmarks.page.elements import NONE, Child, element, table
 from benchmarks.page.plots import FAILED, family, kind_of
 from benchmarks.records.measurements import LayerTime, Peak

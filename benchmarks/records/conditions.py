@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.records.record import Record
-from benchmarks.scenarios import SERVER_QUERIES
+from benchmarks.scenarios.scenarios import SERVER_QUERIES
 
 
 def conditions_text(record: Record) -> str:

@@ -1,7 +1,7 @@
 """What is measured of one backend: its rounds, how right it was, its memory, a frame's budget.
 
 All times are in milliseconds, raw and rounded to whole microseconds. Statistics are derived from
-them (`benchmarks.records.latency`, `benchmarks.compare`) and never stored.
+them (`benchmarks.records.latency`, `benchmarks.comparison.compare`) and never stored.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.backends import ONNX_RUNTIME_CPU, model_files
+from benchmarks.backends.backend import ONNX_RUNTIME_CPU, model_files
 from benchmarks.records.latency import summarize
 from benchmarks.records.measurements import OFFLINE, LayerTime, Measurement, Peak, Roofline
 from benchmarks.records.record import Record, Result

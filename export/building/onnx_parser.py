@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime import tensorrt_api
 from runtime.errors import InputError
-from runtime.onnx_graph import read_graph
+from runtime.onnx.graph import read_graph
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
 

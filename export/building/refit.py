@@ -11,7 +11,7 @@ from typing import Any
 
 from runtime import tensorrt_api
 from runtime.card import Card, check_external_data, check_hash, read_card, write_sidecar
-from runtime.compatibility import check_release_and_gpu
+from runtime.engine.compatibility import check_release_and_gpu
 from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, only_writer, sha256_of, written_whole
 from runtime.tensorrt_api import CollectingLogger, TensorRT

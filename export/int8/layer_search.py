@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from export.calibration import batch_of, session_with_outputs
 from export.fp16_range import Peaks, kept_in_fp32
+from export.int8.calibration import batch_of, session_with_outputs
 from export.int8.sensitivity import (
     LayerLoss,
     Sample,
@@ -24,14 +24,14 @@ from export.int8.sensitivity import (
     plain_samples,
     save_losses,
 )
-from export.parity.agreement import Output
-from export.parity.fp16_emulation import rounded_to_fp16
-from export.parity.stages import scores_tensor
 from export.to_int8 import Selection, int8_graph, reasons_for_fp32
 from export.to_onnx import INPUT
+from export.verify.agreement import Output
+from export.verify.fp16_emulation import rounded_to_fp16
+from export.verify.stages import scores_tensor
 from refinenet.activation_ranges import Ranges
 from refinenet.data.datasets import LabelledImages, check_classes, open_dataset
-from refinenet.metrics import ConfusionMatrix
+from refinenet.evaluation.metrics import ConfusionMatrix
 from runtime.card import Card, read_card
 from runtime.errors import InputError
 from runtime.resize import restore

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from export.calibration import collect_ranges
 from export.fp16_range import (
     NOT_MEASURED,
     Peaks,
@@ -16,10 +15,11 @@ from export.fp16_range import (
     measure_peaks,
     peaks_from_ranges,
 )
+from export.int8.calibration import collect_ranges
 from export.int8.histograms import Method
 from export.onnx_file import outline
 from refinenet.activation_ranges import Ranges, load_ranges, shipped_ranges
-from refinenet.checkpoints import load_checkpoint
+from refinenet.checkpoints.load import load_checkpoint
 from runtime.errors import InputError
 from runtime.frames import images_of, read_frame
 

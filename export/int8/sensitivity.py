@@ -12,13 +12,13 @@ from typing import Any
 import onnx
 from tqdm import tqdm
 
-from export.calibration import batch_of
+from export.int8.calibration import batch_of
 from export.int8.placement import reasons_for_fp16
 from export.int8.switchable_int8 import SwitchableInt8, switchable_layers
-from export.parity.agreement import Agreement, Output
+from export.verify.agreement import Agreement, Output
 from refinenet.activation_ranges import Ranges
 from refinenet.data.datasets import LabelledImages
-from refinenet.metrics import ConfusionMatrix
+from refinenet.evaluation.metrics import ConfusionMatrix
 from runtime.card import Card, read_card
 from runtime.files import sha256_of, written_whole
 from runtime.frames import Frame, Mask, read_frame

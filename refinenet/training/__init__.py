@@ -1,1 +1,1 @@
-"""What a training is made of; refinenet/train.py puts it together."""
+"""What a training is made of; train.py puts it together."""

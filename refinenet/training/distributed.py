@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from refinenet.predict import check_device
+from refinenet.evaluation.predict import check_device
 
 # The other processes wait while the first validates; torchrun ends them sooner if it fails.
 PATIENCE = timedelta(hours=6)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from refinenet.activation_ranges import Ranges, save_ranges, shipped_ranges
-from refinenet.backbones import Bottleneck, InvertedResidual
-from refinenet.checkpoints import save_checkpoint
+from refinenet.backbones.resnet import Bottleneck, InvertedResidual
+from refinenet.checkpoints.load import save_checkpoint
 from refinenet.int8_layers import reason_for_fp16
 from refinenet.variants import create_model
 from runtime.card import Card

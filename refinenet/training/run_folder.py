@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from refinenet.activation_ranges import shipped_ranges
-from refinenet.checkpoints import load_plain, save_checkpoint
+from refinenet.checkpoints.load import load_plain, save_checkpoint
 from refinenet.training.qat import is_quantization_aware, save_with_ranges
 from refinenet.training.state import EpochRecord, TrainingState
 from runtime.card import Card

@@ -13,10 +13,10 @@ from benchmarks.records.record import Record, read_record
 from benchmarks.report import BEGIN, END
 from benchmarks.report_command import report
 from benchmarks.roofline import measure_roofline
-from benchmarks.rounds import WORKLOAD_TIMES
+from benchmarks.scenarios.rounds import WORKLOAD_TIMES
 from refinenet import create_model
 from refinenet.__main__ import main
-from refinenet.checkpoints import save_checkpoint
+from refinenet.checkpoints.load import save_checkpoint
 from runtime.card import read_card
 from runtime.errors import DeviceError, InputError
 

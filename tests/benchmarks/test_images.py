@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.backends import Candidate, file_candidates, model_files
+from benchmarks.backends.backend import Candidate, file_candidates, model_files
 from benchmarks.images import common_geometries, open_inputs, spread
 from runtime.errors import InputError
 

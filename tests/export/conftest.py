@@ -14,7 +14,7 @@ from torch import nn
 from export.to_engine import EngineOptions, to_engine
 from export.to_onnx import OnnxOptions, to_onnx
 from refinenet.__main__ import main
-from refinenet.checkpoints import load_checkpoint, weights_path
+from refinenet.checkpoints.load import load_checkpoint, weights_path
 from runtime.card import Card
 from runtime.frames import list_images, read_frame
 from runtime.resize import fit

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 from graphs import edit
-from test_verify import one_bad_scale, without_a_gpu
+from planted_faults import one_bad_scale
 
 from refinenet.__main__ import main
+from runtime.tensorrt_api import gpu_present
 
 WEIGHTS = "lw-mobilenetv2-camvid"
 EXPORT = ["export", WEIGHTS, "--output", "{tmp}"]
 FP16 = [*EXPORT, "--precision", "fp16"]
 Printed = pytest.CaptureFixture[str]
+without_a_gpu = pytest.mark.skipif(gpu_present(), reason="this machine can run the engines")
 
 
 def names(folder: Path) -> set[str]:

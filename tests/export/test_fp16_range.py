@@ -13,7 +13,6 @@ from graphs import agreement, nodes, run, tensors, types_of
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.calibration import collect_ranges
 from export.fp16_range import (
     Peaks,
     convolution_peaks,
@@ -21,9 +20,10 @@ from export.fp16_range import (
     measure_peaks,
     peaks_from_ranges,
 )
-from export.parity.fp16_emulation import rounded_to_fp16
+from export.int8.calibration import collect_ranges
 from export.to_fp16 import half, to_fp16
 from export.to_onnx import save
+from export.verify.fp16_emulation import rounded_to_fp16
 from refinenet.activation_ranges import Ranges
 from runtime.card import Card, read_card
 from runtime.errors import InputError

@@ -13,14 +13,14 @@ import pytest
 from graphs import run
 from onnx import TensorProto, helper, numpy_helper
 
-from export.calibration import session_with_outputs
+from export.int8.calibration import session_with_outputs
 from export.onnx_file import outline, typed, values_of, write_model
 from export.to_engine import EngineOptions, to_engine
 from export.to_onnx import save
 from runtime import tensorrt_api
 from runtime.card import Card, read_card
 from runtime.errors import InputError
-from runtime.onnx_session import OnnxSession
+from runtime.onnx.session import OnnxSession
 
 SHAPE = (1, 32, 32, 3)
 
@@ -189,7 +189,7 @@ def peak_bytes():
     # Not ru_maxrss, which begins with the peak of the process that started this one.
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak_bytes()
-from refinenet.checkpoints import published_card, save_checkpoint
+from refinenet.checkpoints.load import published_card, save_checkpoint
 from refinenet.variants import create_model
 weights, photo = Path(sys.argv[1]), sys.argv[2]
 if not weights.exists():

@@ -383,7 +383,7 @@ def test_an_engine_says_what_its_onnx_file_says(
 ) -> None:
     from graphs import agreement, run
 
-    from runtime.engine import Engine
+    from runtime.engine.engine import Engine
 
     with Engine.open(built / "street.fp16.rtx.engine") as engine:
         shares = [agreement(engine(f), run(built / "street.fp16.onnx", f)) for f in streets]

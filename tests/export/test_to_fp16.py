@@ -11,8 +11,8 @@ from graphs import agreement, edit, nodes, run, set_tensor, tensors, types_of
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.parity.fp16_emulation import rounded_to_fp16
 from export.to_fp16 import to_fp16
+from export.verify.fp16_emulation import rounded_to_fp16
 from runtime.card import read_card
 from runtime.errors import InputError
 from runtime.files import sha256_of

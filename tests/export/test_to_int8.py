@@ -14,9 +14,9 @@ from graphs import agreement, edit, nodes, quantizable, readers, run, set_tensor
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.calibration import collect_ranges
-from export.parity.stages import OnnxStage
+from export.int8.calibration import collect_ranges
 from export.to_int8 import Selection, to_int8
+from export.verify.stages import OnnxStage
 from refinenet.activation_ranges import Ranges, load_ranges
 from runtime.card import read_card
 from runtime.errors import InputError

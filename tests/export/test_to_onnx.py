@@ -20,7 +20,7 @@ import export.to_onnx as to_onnx_module
 from export.frame_model import FrameModel
 from export.to_onnx import OnnxOptions, logits_bytes, save, to_onnx
 from export.to_onnx import exported as graph_of
-from refinenet.checkpoints import save_checkpoint
+from refinenet.checkpoints.load import save_checkpoint
 from refinenet.data.augmentation import to_input
 from runtime.card import CARD_KEY, Card, read_card, read_sidecar
 from runtime.errors import CardError, CheckpointError, InputError

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refinenet import create_model
-from refinenet.backbones import ResNet, TwoScale
-from refinenet.blocks import ChainedResidualPooling, Pooling
-from refinenet.checkpoints import load_checkpoint, load_imagenet_backbone, save_checkpoint
+from refinenet.backbones.resnet import ResNet, TwoScale
+from refinenet.checkpoints.load import load_checkpoint, load_imagenet_backbone, save_checkpoint
+from refinenet.networks.blocks import ChainedResidualPooling, Pooling
 from refinenet.variants import VARIANTS, join_variant, split_variant
 from runtime.card import Card
 from runtime.errors import CheckpointError, InputError

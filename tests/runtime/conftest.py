@@ -13,10 +13,10 @@ from strict_gpu import Gpu
 from strict_tensorrt import EngineFile, StrictTensorRT
 from tiny_models import CARD, write_model
 
-from runtime import gpu
-from runtime.engine import Engine
+from runtime.cuda import gpu
+from runtime.engine.engine import Engine
+from runtime.engine.loaded_engine import EngineOptions
 from runtime.frames import read_frame
-from runtime.loaded_engine import EngineOptions
 from runtime.segmenter import Segmenter
 
 
@@ -64,7 +64,7 @@ def strict_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """A simulated GPU behind cuda.bindings; at the end nothing is left on it, and the thread's
     context is what it was."""
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
-    from runtime import cuda
+    from runtime.cuda import cuda_python as cuda
 
     device = Gpu(request.param)
     runtime, driver = strict_bindings(device)

@@ -17,7 +17,7 @@ from strict_tensorrt import EngineFile, StrictTensorRT
 from tiny_models import brightest_channel
 
 from runtime import Segmenter
-from runtime.engine import Engine
+from runtime.engine.engine import Engine
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.segmenter import ENGINE_DEPTH, with_masks
 

@@ -1,0 +1,1 @@
+"""What is measured: PyTorch, ONNX Runtime and engines behind one face."""

@@ -1,0 +1,1 @@
+"""Two records of benchmarks: what became slower, faster, or stayed the same."""

@@ -1,1 +1,0 @@
-"""Programs of their own, each `python -m benchmarks.programs.NAME --help`."""

@@ -1,1 +1,0 @@
-"""What comparing one stage with another is made of; export/verify.py puts it together."""

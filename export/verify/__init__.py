@@ -1,0 +1,1 @@
+"""Every stage compared with the one before it; verify.py puts it together."""

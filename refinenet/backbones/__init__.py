@@ -1,0 +1,1 @@
+"""The image classifiers that the networks are built on."""

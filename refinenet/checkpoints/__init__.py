@@ -1,0 +1,1 @@
+"""Weights on disk: ours and the published ones, which are recognized by their keys."""

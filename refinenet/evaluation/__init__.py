@@ -1,0 +1,1 @@
+"""How good a network, an ONNX file or an engine is on labelled images."""

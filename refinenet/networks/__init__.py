@@ -1,0 +1,1 @@
+"""The networks; each constructor is the architecture."""

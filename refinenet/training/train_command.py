@@ -1,0 +1,88 @@
+"""`refinenet train`: a network from labelled images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from refinenet.data.dataset_option import add_dataset
+from runtime.arguments import DONE, Parser, positive, print_written, whole
+
+
+def train(arguments: Sequence[str]) -> int:
+    """refinenet train: labelled images to weights."""
+    from refinenet.training.recipe_options import add_recipe_options, take_recipe
+
+    parser = Parser(
+        "train",
+        "Train a network. The run folder holds the best weights by validation mIoU\n"
+        "(best.safetensors), a log (log.csv), and the exact state to resume from (state.pt).\n"
+        "Several GPUs or machines: torchrun, as docs/training.md shows.",
+        "refinenet train --variant lw-mobilenetv2 --data camvid --output runs/camvid\n"
+        "    --backbone-weights mobilenetv2_imagenet.pth\n"
+        "  torchrun --nproc-per-node 4 -m refinenet train --variant lw-101 --preset light-weight\n"
+        "    --batch 8 --data VOC2012 --dataset voc --output runs/voc --device cuda",
+    )
+    parser.add_argument("--variant", required=True, help="such as lw-mobilenetv2 or refinenet-101")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    add_dataset(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="RUN_DIR")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in RUN_DIR, if there is one"
+    )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--backbone-weights", type=Path, metavar="FILE", help="ImageNet weights, torchvision's keys"
+    )
+    start.add_argument("--weights", type=Path, metavar="FILE", help="weights to fine-tune instead")
+    parser.add_argument(
+        "--new-classifier",
+        action="store_true",
+        help="of --weights take all but the last convolution, to learn other classes",
+    )
+    parser.add_argument(
+        "--validate-every", type=positive, default=1, metavar="EPOCHS", help="(default: 1)"
+    )
+    parser.add_argument("--half", action="store_true", help="store the best weights as float16")
+    parser.add_argument(
+        "--qat",
+        action="store_true",
+        help="fine-tune --weights with the rounding of INT8 in the forward pass; the ranges that "
+        "export needs are written beside the best weights",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="log to RUN_DIR/tensorboard too")
+    parser.add_argument("--note", metavar="TEXT", help="kept in the card: what this run is for")
+    _add_means(parser.add_argument_group("means: these change the speed, not the recipe"))
+    add_recipe_options(parser)
+    given = vars(parser.parse_args(arguments))
+    from refinenet.training.distributed import is_first_process
+    from refinenet.training.run_folder import time_summary
+    from refinenet.training.train import TrainOptions, train
+
+    options = TrainOptions(recipe=take_recipe(given), **given)
+    best = train(options)
+    if is_first_process():
+        print(time_summary(options.output))
+        print_written(best)
+    return DONE
+
+
+def _add_means(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    group.add_argument(
+        "--workers",
+        type=whole,
+        default=1,
+        help="loader processes; 0 loads in the training process itself (default: 1)",
+    )
+    group.add_argument(
+        "--accumulate",
+        type=positive,
+        default=1,
+        metavar="PARTS",
+        help="compute a batch in so many parts, to save memory (default: 1)",
+    )
+    group.add_argument(
+        "--deterministic", action="store_true", help="the same bits every time, at some cost"
+    )

@@ -1,0 +1,1 @@
+"""What a person runs: segment, inspect, doctor, and the images, videos and overlays behind."""

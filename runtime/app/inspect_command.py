@@ -1,0 +1,32 @@
+"""`refinenet inspect`: what a file is, and whether it can run here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from runtime.arguments import DONE, Parser, printable
+
+
+def inspect(arguments: Sequence[str]) -> int:
+    """refinenet inspect: what a file is, and whether this machine can run it."""
+    parser = Parser(
+        "inspect",
+        "What a weights, ONNX or engine file is, and whether this machine can run it.",
+        "refinenet inspect build/street.fp16.rtx.engine",
+    )
+    parser.add_argument("file", type=Path, help=".safetensors, .onnx or .engine")
+    parser.add_argument("--card", type=Path, help="the card of a file that carries none")
+    given = parser.parse_args(arguments)
+    from runtime.app.inspect import inspect_file
+
+    facts = inspect_file(given.file, given.card)
+    print(given.file)
+    _print_facts(facts)
+    return DONE
+
+
+def _print_facts(facts: Mapping[str, str]) -> None:
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"  {name:<{width}}  {printable(value)}")  # cards come from strangers

@@ -1,0 +1,222 @@
+"""`refinenet segment` and `python -m runtime`: images and videos to masks and overlays."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from runtime.arguments import DONE, Parser, positive
+from runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from runtime.app.video import Outcome, Render, Write
+    from runtime.app.video_source import VideoSource
+    from runtime.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """The command, as typed."""
+
+    source: str
+    model: Path
+    output: Path
+    overlay: bool
+    legend: bool
+    side_by_side: bool
+    provider: str | None
+    card: Path | None
+    threads: int | None
+    frames: int | None
+    reconnect: float | None
+    quiet: bool
+
+
+def segment(arguments: Sequence[str], program: str = "refinenet segment") -> int:
+    """Images, videos and cameras to masks or overlays.
+
+    program: the command's name in its help and messages.
+    """
+    options = _segment_options(arguments, program)
+    if _is_images(options.source):
+        return _segment_images(options, program)
+    return _segment_video(options, program)
+
+
+def _segment_options(arguments: Sequence[str], program: str) -> SegmentOptions:
+    parser = Parser(
+        "segment",
+        "Segment an image, a folder of images, a video file, a camera or a network stream.\n\n"
+        "Images give PNG files: masks whose pixels are class ids and whose palette shows the\n"
+        "classes, or overlays. Videos give videos: the masks in colours, or overlays; or, where\n"
+        "the output is a folder, PNG files named by the frame's number.",
+        f"{program} drive.mp4 --model street.fp16.onnx --output out.mp4 --overlay",
+    )
+    parser.prog = program
+    parser.add_argument(
+        "source",
+        metavar="INPUT",
+        help="image, folder, video, camera index or device, URL, GStreamer pipeline",
+    )
+    parser.add_argument("--model", type=Path, required=True, help=".onnx or .engine")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="a .png or a folder for an image, a folder for a folder, a .mp4 .mkv .mov .avi or a "
+        "folder for a video",
+    )
+    parser.add_argument("--overlay", action="store_true", help="the classes' colours on the frame")
+    parser.add_argument("--legend", action="store_true", help="name the classes in the picture")
+    parser.add_argument("--side-by-side", action="store_true", help="the frame beside the picture")
+    parser.add_argument("--provider", help="of ONNX Runtime: cpu (default), cuda, tensorrt, rtx")
+    parser.add_argument("--card", type=Path, help="the card of a model that carries none")
+    parser.add_argument("--threads", type=positive, help="of ONNX Runtime on the CPU")
+    parser.add_argument("--frames", type=positive, help="stop after this many; videos and cameras")
+    parser.add_argument(
+        "--reconnect",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long a camera or stream may stay away before it is given up (default 60)",
+    )
+    return SegmentOptions(**vars(parser.parse_args(arguments)))
+
+
+def _seconds(text: str) -> float:
+    """A number of seconds, zero included."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise argparse.ArgumentTypeError(f"'{text}'; expected a number of seconds, 0 or more")
+    return seconds
+
+
+def _is_images(source: str) -> bool:
+    from runtime.frames import IMAGE_ENDINGS
+
+    if "://" in source:  # an address may end in .jpg and still be a stream
+        return False
+    return Path(source).is_dir() or Path(source).suffix.lower() in IMAGE_ENDINGS
+
+
+def _segment_images(options: SegmentOptions, program: str) -> int:
+    from runtime.app import images
+
+    for given, name in ((options.frames, "--frames"), (options.reconnect, "--reconnect")):
+        if given is not None:
+            raise InputError(f"{name} is for videos and cameras; leave it out for images")
+    _check_legend(options, as_png=True)
+    planned = images.plan(Path(options.source), options.output)
+    with _opened(options) as segmenter:
+        started = time.perf_counter()
+        write = _png_writer(segmenter, options)
+        count = images.segment_images(segmenter, planned, write, quiet=options.quiet)
+        print(_summary(options, segmenter, count, time.perf_counter() - started))
+    _print_notes(segmenter, program)
+    return DONE
+
+
+def _segment_video(options: SegmentOptions, program: str) -> int:
+    from runtime.app import video
+    from runtime.app.video_source import Patience, VideoSource
+
+    _silence_opencv()
+    video.check_video_target(options.output)
+    _check_legend(options, as_png=video.is_folder(options.output))
+    if os.path.realpath(options.output) == os.path.realpath(options.source):
+        raise InputError(f"{options.output} is the input itself; choose another --output")
+
+    def report(message: str) -> None:
+        tqdm.write(f"{program}: {message}", file=sys.stderr)  # above the progress bar
+
+    patience = Patience() if options.reconnect is None else Patience(options.reconnect)
+    with VideoSource(options.source, patience, report) as source, _opened(options) as segmenter:
+        if options.reconnect is not None and not source.is_live:
+            raise InputError("--reconnect is for live cameras and streams; leave it out for a file")
+        started = time.perf_counter()
+        outcome = _run_video(segmenter, source, options)
+        seconds = time.perf_counter() - started
+    dropped = f"; {outcome.dropped} frames dropped to keep up" if outcome.dropped else ""
+    print(_summary(options, segmenter, outcome.frames, seconds) + dropped, flush=True)
+    _print_notes(segmenter, program)
+    if outcome.stopped is not None:
+        raise outcome.stopped
+    return DONE
+
+
+def _run_video(segmenter: Segmenter, source: VideoSource, options: SegmentOptions) -> Outcome:
+    from runtime.app import video
+
+    video_options = video.VideoOptions(options.frames, options.quiet)
+    if video.is_folder(options.output):
+        write = _png_writer(segmenter, options)
+        return video.segment_to_folder(segmenter, source, options.output, write, video_options)
+    render = _renderer(segmenter, options)
+    return video.segment_to_video(segmenter, source, options.output, render, video_options)
+
+
+def _print_notes(segmenter: Segmenter, program: str) -> None:
+    """Each once, and after close(), which may add one."""
+    for note in dict.fromkeys(segmenter.notes):
+        print(f"{program}: {note}", file=sys.stderr)
+
+
+def _silence_opencv() -> None:
+    """OpenCV, and FFmpeg inside it, write to stderr by themselves; our reports say it in a line."""
+    import cv2
+
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg listens to this alone
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _check_legend(options: SegmentOptions, *, as_png: bool) -> None:
+    if options.legend and as_png and not _draws(options):
+        raise InputError("--legend needs --overlay: a mask's pixels are class ids alone")
+
+
+def _draws(options: SegmentOptions) -> bool:
+    """Whether a PNG file shows a picture rather than the mask itself."""
+    return options.overlay or options.side_by_side
+
+
+def _opened(options: SegmentOptions) -> Segmenter:
+    from runtime.segmenter import Segmenter
+
+    return Segmenter.open(
+        options.model, provider=options.provider, card=options.card, threads=options.threads
+    )
+
+
+def _renderer(segmenter: Segmenter, options: SegmentOptions) -> Render:
+    from runtime.app.overlay import Look, picture
+
+    look = Look(options.overlay, options.legend, options.side_by_side)
+    return lambda frame, mask: picture(frame, mask, segmenter.classes, segmenter.palette, look)
+
+
+def _png_writer(segmenter: Segmenter, options: SegmentOptions) -> Write:
+    from runtime.app.overlay import write_mask, write_picture
+
+    if not _draws(options):
+        return lambda path, _, mask: write_mask(path, mask, segmenter.palette)
+    render = _renderer(segmenter, options)
+    return lambda path, frame, mask: write_picture(path, render(frame, mask))
+
+
+def _summary(options: SegmentOptions, segmenter: Segmenter, count: int, seconds: float) -> str:
+    frames = "1 frame" if count == 1 else f"{count} frames"
+    return (
+        f"{options.output}: {frames}, {count / seconds:.1f} frames/s, reading and writing "
+        f"included ({segmenter.description})"
+    )

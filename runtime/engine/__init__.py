@@ -1,0 +1,1 @@
+"""An engine of TensorRT or TensorRT-RTX: loaded, checked against this machine, run in lanes."""

@@ -1,0 +1,197 @@
+"""In which precision does each layer run, and which Q/DQ cost a kernel of their own?
+
+Three sources, from the strongest: TensorRT's inspector, which needs a GPU; the plan of a
+TensorRT-RTX engine, whose compiled program is text; the ONNX file, which is what was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime import tensorrt_api
+from runtime.errors import DeviceError
+from runtime.onnx.graph import Graph, Node, read_graph
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+MARK = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """precision: of what it computes with: fp32, fp16, int8, or a type's own name.
+    nodes: the ONNX nodes in it."""
+
+    name: str
+    kind: str
+    precision: str
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """source: what the layers were read off, for people.
+    weighted: convolutions and matrix products. conversions: kernels of their own that do nothing
+    but quantize or dequantize, such as a Q/DQ that was not fused."""
+
+    source: str
+    weighted: tuple[Layer, ...]
+    conversions: tuple[str, ...]
+
+    @property
+    def precisions(self) -> dict[str, int]:
+        """How many of the weighted layers run in each precision, the most frequent first."""
+        return dict(Counter(layer.precision for layer in self.weighted).most_common())
+
+
+def audit_onnx(path: Path) -> Audit:
+    """What an ONNX file asks for; TensorRT may run it otherwise."""
+    graph = read_graph(path)
+    made_by = {name: node for node in graph.nodes for name in node.outputs}
+    weighted = [node for node in graph.nodes if node.op_type in WEIGHTED]
+    quantized = {node.inputs for node in weighted if _asked(node, graph, made_by) == "int8"}
+    fused = {name for inputs in quantized for name in inputs}
+    loose = [
+        node.name
+        for node in graph.nodes
+        if node.op_type == "DequantizeLinear" and not fused & set(node.outputs)
+    ]
+    return Audit(
+        "the ONNX file: what TensorRT is asked for, not what it runs",
+        tuple(
+            Layer(node.name, node.op_type, _asked(node, graph, made_by), (node.name,))
+            for node in weighted
+        ),
+        tuple(loose),
+    )
+
+
+def _asked(node: Node, graph: Graph, made_by: Mapping[str, Node]) -> str:
+    sources = [made_by[name].op_type for name in node.inputs[:2] if name in made_by]
+    if sources == ["DequantizeLinear"] * 2:
+        return "int8"
+    return graph.types.get(node.inputs[0], "unknown")
+
+
+# In the text of a plan: a tensor with its type, and a step of the program with what it reads.
+TENSOR = re.compile(rb'tensor=\{[^\n]*? name="([^"]+)"[^\n]*? type=(\w+) \}')
+STEP = re.compile(rb"^  (\w+)=\{ name=([^\n]*)", re.M)
+PLAN_TYPES = {"float": "fp32", "half": "fp16", "int8": "int8"}
+PLAN_WEIGHTED = {
+    "corrltn": "Conv",
+    "fully_connected": "Gemm",
+    "gemm": "MatMul",
+    "runtime_fusion": "Conv",  # a convolution, with what follows it
+}
+
+
+def audit_rtx_plan(path: Path) -> Audit | None:
+    """What TensorRT-RTX compiled, read off the plan's text; None if it holds no program.
+
+    That text is no interface of NVIDIA's: what is not understood is left out, and a plan of which
+    nothing is understood gives None.
+    """
+    plan = path.read_bytes()
+    start = plan.find(b"\nmain {\n")
+    if start < 0:
+        return None
+    types = {name.decode(): kind.decode() for name, kind in TENSOR.findall(plan[:start])}
+    program = plan[start : plan.find(b"\n}\n", start)]
+    layers, conversions = [], []
+    for kind, content in STEP.findall(program):
+        text = content.decode("latin1")
+        nodes = tuple(MARK.findall(text))
+        name = nodes[0] if nodes else text.split(" ", 1)[0].strip('"')
+        if kind.decode() in PLAN_WEIGHTED:
+            layers.append(Layer(name, PLAN_WEIGHTED[kind.decode()], _compiled(text, types), nodes))
+        elif kind == b"function" and nodes and all(_converts(node) for node in nodes):
+            conversions.append(name)
+    if not layers:
+        return None
+    return Audit(
+        "the text of the plan: what TensorRT-RTX compiled, not yet for a GPU",
+        tuple(layers),
+        tuple(conversions),
+    )
+
+
+def _compiled(step: str, types: Mapping[str, str]) -> str:
+    """The type of what a step multiplies; a bias beside INT8 may be of another."""
+    inputs = re.split(r" input(?:_args)?=\{", step, maxsplit=1)[-1]
+    found = [
+        types[name] for name in re.findall(r'"([^"]+)"', inputs.partition("}")[0]) if name in types
+    ]
+    first = "int8" if "int8" in found else next(iter(found), "unknown")
+    return PLAN_TYPES.get(first, first)
+
+
+def _converts(node: str) -> bool:
+    return node.endswith(("_quantize", "_dequantize", "QuantizeLinear", "DequantizeLinear"))
+
+
+def audit_inspector(text: str) -> Audit:
+    """What TensorRT's inspector says, as JSON, of an engine built with detailed layers."""
+    entries = json.loads(text).get("Layers", [])
+    entries = [entry for entry in entries if isinstance(entry, dict)]  # else names alone
+    layers = [_inspected(entry) for entry in entries if _is_weighted(entry)]
+    conversions = [
+        str(entry.get("Name"))
+        for entry in entries
+        if (nodes := MARK.findall(str(entry.get("Metadata", "")))) and all(map(_converts, nodes))
+    ]
+    return Audit("TensorRT's inspector: what runs on this GPU", tuple(layers), tuple(conversions))
+
+
+def _is_weighted(entry: Mapping[str, Any]) -> bool:
+    kind = f"{entry.get('LayerType', '')} {entry.get('ParameterType', '')}".lower()
+    return any(word in kind for word in ("conv", "gemm", "matrixmultiply", "fullyconnected"))
+
+
+def _inspected(entry: Mapping[str, Any]) -> Layer:
+    nodes = tuple(MARK.findall(str(entry.get("Metadata", ""))))
+    inputs: Iterable[Mapping[str, Any]] = entry.get("Inputs", [])
+    formats = [str(tensor.get("Format/Datatype", "")) for tensor in inputs]
+    precision = _format_type(formats[0]) if formats else "unknown"
+    return Layer(str(entry.get("Name")), str(entry.get("LayerType")), precision, nodes)
+
+
+def _format_type(words: str) -> str:
+    """Half, or "Thirty-two wide channel vectorized row major Int8 format"."""
+    text = words.lower()
+    for word, precision in (
+        ("int8", "int8"),
+        ("fp16", "fp16"),
+        ("half", "fp16"),
+        ("fp32", "fp32"),
+        ("float", "fp32"),
+    ):
+        if word in text:
+            return precision
+    return words or "unknown"
+
+
+def inspect_engine(path: Path, package: str, *, version_compatible: bool = False) -> Audit:
+    """Load the engine on this GPU and ask the inspector; DeviceError if TensorRT cannot load it.
+
+    version_compatible: it carries a runtime of its own, which TensorRT may execute.
+    """
+    return audit_inspector(inspector_json(path, package, version_compatible=version_compatible))
+
+
+def inspector_json(path: Path, package: str, *, version_compatible: bool = False) -> str:
+    """The inspector's own words, for inspect_engine."""
+    trt = tensorrt_api.load_for_running(package, version_compatible=version_compatible)
+    logger = tensorrt_api.make_logger(trt)
+    runtime = tensorrt_api.made(trt, trt.module.Runtime, logger)
+    if version_compatible:
+        runtime.engine_host_code_allowed = True
+    engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        raise DeviceError(f"TensorRT cannot load {path.name}: {tensorrt_api.reason(logger)}")
+    inspector = engine.create_engine_inspector()
+    return str(inspector.get_engine_information(trt.module.LayerInformationFormat.JSON))

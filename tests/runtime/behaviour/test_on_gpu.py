@@ -1,0 +1,400 @@
+"""On a real GPU: what the strict GPU promises. `make gpu` runs these; they need an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rtx_probe import UNSUPPORTED, RtxAnswers, ask_rtx
+from tiny_models import CARD, brightest_channel, untied, write_model
+
+from runtime import Segmenter, tensorrt_api
+from runtime.card import sidecar_path, write_sidecar
+from runtime.engine.compatibility import RTX_COMPUTE_CAPABILITIES
+from runtime.engine.engine import Engine
+from runtime.engine.loaded_engine import EngineOptions
+from runtime.errors import DeviceError
+
+Frame = NDArray[np.uint8]
+Build = Callable[..., Path]
+
+SHAPE = (1, 360, 480, 3)
+
+
+def built(onnx_file: Path, runtime_name: str, profile: tuple[Any, ...] | None = None) -> Path:
+    """An engine of the tiny model, built with TensorRT's own calls.
+
+    profile: the smallest, the usual and the largest shape of a model with free dimensions.
+    """
+    trt = tensorrt_api.load(runtime_name)
+    logger = tensorrt_api.make_logger(trt)
+    builder = trt.module.Builder(logger)
+    strongly_typed = 1 << int(trt.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(strongly_typed)
+    parser = trt.module.OnnxParser(network, logger)
+    assert parser.parse(onnx_file.read_bytes()), logger.errors
+    config = builder.create_builder_config()
+    if profile is not None:
+        shapes = builder.create_optimization_profile()
+        shapes.set_shape("frame", *profile)
+        assert config.add_optimization_profile(shapes) >= 0
+    plan = builder.build_serialized_network(network, config)
+    assert plan is not None, logger.errors
+    path = onnx_file.with_name(f"toy.fp32.{runtime_name}.engine")
+    path.write_bytes(plan)
+    capabilities: list[str] = []
+    if tensorrt_api.gpu_present():
+        from runtime.cuda import gpu
+
+        capabilities = [gpu.current_device().compute_capability]
+    build = {
+        "package": runtime_name,
+        "version": trt.version,
+        "compute_capabilities": capabilities,
+    }
+    write_sidecar(path, CARD, build)
+    return path
+
+
+@pytest.fixture(params=["tensorrt", "rtx"])
+def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
+    """Builds an engine here, with each TensorRT that is installed."""
+    if not tensorrt_api.gpu_present():
+        pytest.skip("no GPU")
+    if not tensorrt_api.is_installed(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    if request.param == "rtx":
+        request.getfixturevalue("rtx_runs")
+
+    def build_engine(
+        shape: Any = SHAPE, profile: tuple[Any, ...] | None = None, *, convolved: bool = False
+    ) -> Path:
+        onnx_file = write_model(tmp_path / "toy.fp32.onnx", shape, convolved=convolved)
+        return built(onnx_file, request.param, profile)
+
+    return build_engine
+
+
+@pytest.fixture
+def camvid(camvid: list[Frame]) -> list[Frame]:
+    return [untied(frame) for frame in camvid]
+
+
+@pytest.fixture
+def street(street: Frame) -> Frame:
+    return untied(street)
+
+
+def test_each_pixel_of_these_frames_has_one_brightest_channel(
+    camvid: list[Frame], street: Frame
+) -> None:
+    for frame in (*camvid, street):
+        darker, brightest = np.moveaxis(np.sort(frame, axis=2), 2, 0)[1:]
+        assert (darker < brightest).all()
+        assert np.unique(brightest_channel(frame)).tolist() == [0, 1, 2]
+
+
+@pytest.fixture
+def free_bytes() -> Callable[[], int]:
+    """How much of the GPU's memory is free."""
+    if not tensorrt_api.gpu_present():
+        pytest.skip("no GPU")
+    from cuda.bindings import runtime as cudart
+
+    return lambda: int(cudart.cudaMemGetInfo()[1])
+
+
+@pytest.mark.gpu
+def test_rtx_runs_or_says_that_it_does_not_support_this_gpu(
+    rtx_answers: RtxAnswers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from runtime.cuda import gpu
+
+    capability = gpu.current_device().compute_capability
+    answers = {"portable": rtx_answers.portable, "current": rtx_answers.current}
+    with capsys.disabled():  # seen whether it passes or not
+        for built_for, answer in answers.items():
+            print(f"\nTensorRT-RTX on {capability}, {built_for}: {answer or 'runs'}")
+    for answer in filter(None, answers.values()):
+        assert capability not in RTX_COMPUTE_CAPABILITIES
+        assert UNSUPPORTED.search(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "unsupported"),
+    [
+        ("", False),
+        ("TensorRT cannot load toy.engine: out of memory", False),
+        ("the mask is wrong", False),
+        ("The engine cannot run on this GPU, which has compute capability 9.0", True),
+        ("TensorRT cannot load toy.engine: no reason [INVALID UNSUPPORTED_CC; ]", True),
+        ("TensorRT-RTX 1.7.1.116 refuses the target current; leave it out", True),
+        ("Error Code 1: Internal Error (The current SM version is not supported)", True),
+    ],
+)
+def test_an_unsupported_gpu_is_told_from_other_failures(answer: str, unsupported: bool) -> None:
+    assert RtxAnswers(portable=answer, current="").unsupported is unsupported
+
+
+def test_without_a_gpu_the_probe_says_what_rtx_says(tmp_path: Path) -> None:
+    if tensorrt_api.gpu_present() or not tensorrt_api.is_installed("rtx"):
+        pytest.skip("needs TensorRT-RTX, and a machine without a GPU")
+    answers = ask_rtx(tmp_path)
+    assert "no GPU that can run toy.fp32.rtx.engine" in answers.portable
+    assert "[INVALID; " in answers.portable
+    assert "target current is this machine's GPU, and it has none" in answers.current
+    assert not answers.unsupported
+
+
+@pytest.mark.gpu
+def test_masks_are_those_of_onnx_runtime(build: Build, camvid: list[Frame], tmp_path: Path) -> None:
+    path = build()
+    with Segmenter.open(path) as on_gpu, Segmenter.open(tmp_path / "toy.fp32.onnx") as on_cpu:
+        for frame in camvid:
+            np.testing.assert_array_equal(on_gpu(frame), on_cpu(frame))
+        for frame, mask in zip(camvid, on_gpu.stream(camvid), strict=True):
+            np.testing.assert_array_equal(mask, on_cpu(frame))
+        assert on_gpu.notes == ()  # the graph was captured
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "options",
+    [
+        EngineOptions(cuda_graph=True),
+        EngineOptions(cuda_graph=False),
+        EngineOptions(mapped_memory=True),
+        EngineOptions(mapped_memory=False),
+        EngineOptions(kernel_specialization="eager"),
+    ],
+)
+def test_every_option_gives_the_same_masks(
+    build: Build, camvid: list[Frame], options: EngineOptions
+) -> None:
+    with Segmenter.open(build(), options=options) as segmenter:
+        for frame in [*camvid, *camvid]:
+            np.testing.assert_array_equal(segmenter(frame), brightest_channel(frame))
+
+
+@pytest.mark.gpu
+def test_shapes_change_from_frame_to_frame(
+    build: Build, camvid: list[Frame], street: Frame
+) -> None:
+    path = build((None, None, None, 3), ((1, 64, 64, 3), SHAPE, (4, 512, 1280, 3)))
+    with Segmenter.open(path) as segmenter:
+        for frame in (camvid[0], camvid[1], camvid[2], street, street, street, camvid[3]):
+            np.testing.assert_array_equal(segmenter(frame), brightest_channel(frame))
+        masks = segmenter.segment_batch(camvid)
+        for frame, mask in zip(camvid, masks, strict=True):
+            np.testing.assert_array_equal(mask, brightest_channel(frame))
+
+
+@pytest.mark.gpu
+def test_two_threads_and_a_stream_at_once(build: Build, camvid: list[Frame]) -> None:
+    wrong: list[int] = []
+    with Segmenter.open(build()) as segmenter:
+
+        def work(start: int) -> None:
+            for step in range(200):
+                frame = camvid[(start + step) % len(camvid)]
+                if not np.array_equal(segmenter(frame), brightest_channel(frame)):
+                    wrong.append(step)
+
+        threads = [threading.Thread(target=work, args=(start,)) for start in range(2)]
+        for thread in threads:
+            thread.start()
+        for frame, mask in zip(camvid * 30, segmenter.stream(camvid * 30), strict=True):
+            np.testing.assert_array_equal(mask, brightest_channel(frame))
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_two_hundred_times_opened_and_closed_leaves_no_memory_behind(
+    build: Build, camvid: list[Frame], free_bytes: Callable[[], int]
+) -> None:
+    path = build()
+    for _ in range(20):  # what CUDA and TensorRT load once stays
+        with Segmenter.open(path) as segmenter:
+            list(segmenter.stream(camvid))
+    before = free_bytes()
+    for _ in range(200):
+        with Segmenter.open(path) as segmenter:
+            list(segmenter.stream(camvid))
+    assert before - free_bytes() < 16 * 2**20
+
+
+CLOSING = """
+import sys, numpy as np
+from runtime.engine.engine import Engine
+for height in range(64, 144, 8):
+    with Engine.open(sys.argv[1]) as engine:
+        engine(np.zeros((1, height, 96, 3), np.uint8))
+"""
+
+
+@pytest.mark.gpu
+def test_an_engine_is_closed_while_kernels_for_a_new_shape_are_still_compiled(
+    build: Build,
+) -> None:
+    # TensorRT-RTX compiles them in threads of its own and logs from there, into Python; whoever
+    # waits for such a thread with Python's lock held waits for ever.
+    shapes = ((1, 64, 64, 3), (1, 64, 96, 3), (1, 360, 480, 3))
+    path = build((1, None, None, 3), shapes, convolved=True)
+    subprocess.run([sys.executable, "-c", CLOSING, str(path)], check=True, timeout=120)
+
+
+@pytest.mark.gpu
+def test_out_of_memory_says_how_much_was_asked_for_and_is_survived(
+    build: Build, camvid: list[Frame]
+) -> None:
+    from runtime.cuda import cuda_python as cuda
+
+    path = build()
+    with Segmenter.open(path) as segmenter:
+        with pytest.raises(DeviceError, match=r"cudaMalloc was asked for 1048576\.0 MiB .* free"):
+            cuda.DeviceBuffer(2**40)
+        np.testing.assert_array_equal(segmenter(camvid[0]), brightest_channel(camvid[0]))
+
+
+@pytest.mark.gpu
+def test_rtx_starts_faster_with_its_kernels_kept(build: Build, camvid: list[Frame]) -> None:
+    path = build()
+    if not path.name.endswith("rtx.engine"):
+        pytest.skip("TensorRT proper compiles nothing at run time")
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        with Segmenter.open(path) as segmenter:
+            segmenter(camvid[0])
+            seconds.append(time.perf_counter() - started)
+            assert segmenter.notes == ()
+    file = path.with_name(path.name + ".kernels")
+    assert file.stat().st_size > 0
+    assert seconds[1] < seconds[0]
+    file.write_bytes(file.read_bytes()[:-1])
+    with Segmenter.open(path) as segmenter:
+        assert "is damaged" in segmenter.notes[0]
+        np.testing.assert_array_equal(segmenter(camvid[0]), brightest_channel(camvid[0]))
+
+
+@pytest.mark.gpu
+def test_frames_of_pytorch_on_the_gpu_go_in_directly(build: Build, camvid: list[Frame]) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    with Segmenter.open(build()) as segmenter:
+        for frame in camvid:
+            # Not waited for: the copy is still under way on PyTorch's stream.
+            tensor = torch.from_numpy(frame).pin_memory().to("cuda", non_blocking=True)
+            np.testing.assert_array_equal(segmenter(tensor), brightest_channel(frame))
+        cropped = torch.from_numpy(np.pad(camvid[0], ((0, 0), (0, 40), (0, 0)))).cuda()[:, :480]
+        np.testing.assert_array_equal(segmenter(cropped), brightest_channel(camvid[0]))
+
+
+@pytest.mark.gpu
+def test_the_current_context_is_left_as_it_was(build: Build, camvid: list[Frame]) -> None:
+    from cuda.bindings import driver
+
+    path = build()
+    before = int(driver.cuCtxGetCurrent()[1])
+    with Segmenter.open(path) as segmenter:
+        segmenter(camvid[0])
+        assert int(driver.cuCtxGetCurrent()[1]) == before
+    assert int(driver.cuCtxGetCurrent()[1]) == before
+
+
+PYCUDA = """
+import sys, numpy as np
+import pycuda.driver as driver
+driver.init()
+context = driver.Device(0).make_context()
+from runtime import Segmenter
+from runtime.engine.loaded_engine import EngineOptions
+noise = np.random.default_rng(0).integers(0, 256, (360, 480, 3), np.uint8)
+frame = noise & 252 | np.uint8([2, 1, 0])  # untied
+with Segmenter.open(sys.argv[1], options=EngineOptions(cuda="pycuda")) as segmenter:
+    assert "PyCUDA" in segmenter.description
+    for mask in segmenter.stream([frame] * 8):
+        assert (mask == frame.argmax(2)).all()
+assert driver.Context.get_current() == context
+context.pop()
+"""
+
+
+@pytest.mark.gpu
+def test_an_application_with_a_pycuda_context_gets_the_same_masks(build: Build) -> None:
+    pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
+    command = [sys.executable, "-c", PYCUDA, str(build())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(params=["runtime.cuda.cuda_python", "runtime.cuda.cuda_pycuda"])
+def cuda_module(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Each implementation that is installed, with its context entered."""
+    if not tensorrt_api.gpu_present():
+        pytest.skip("no GPU")
+    package = "cuda.bindings" if request.param == "runtime.cuda.cuda_python" else "pycuda"
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    module = importlib.import_module(request.param)
+    context = module.Context()
+    with context:
+        yield module
+    context.close()
+
+
+@pytest.mark.gpu
+def test_bytes_go_to_the_gpu_and_back(cuda_module: Any) -> None:
+    cuda = cuda_module
+    with (
+        cuda.Stream() as stream,
+        cuda.PinnedBuffer(256) as there,
+        cuda.PinnedBuffer(256, mapped=True) as back,
+        cuda.DeviceBuffer(256) as device,
+        cuda.DeviceBuffer(256) as other,
+    ):
+        there.array[:] = range(256)
+        cuda.copy_to_device(device, there, 256, stream)
+        cuda.copy_on_device(other.address, device.address, 16, 16, 16, stream)
+        cuda.copy_to_host(back, other, 256, stream)
+        stream.synchronize()
+        assert back.array.tolist() == list(range(256))
+        back.array[:] = 0
+        cuda.copy_on_device(back.device_address, device.address, 8, 16, 16, stream)
+        stream.synchronize()
+        rows = np.arange(256).reshape(16, 16)
+        assert back.array[:128].tolist() == rows[:, :8].ravel().tolist()
+
+
+def test_an_engine_built_here_is_not_called_invalid_without_a_gpu(tmp_path: Path) -> None:
+    if tensorrt_api.gpu_present() or not tensorrt_api.is_installed("rtx"):
+        pytest.skip("needs TensorRT-RTX, and a machine without a GPU")
+    path = built(write_model(tmp_path / "toy.fp32.onnx", (1, 64, 64, 3)), "rtx")
+    with pytest.raises(DeviceError, match=r"no GPU that can run .* nor tell whether it is valid"):
+        Segmenter.open(path)
+    card = tmp_path / "card.json"
+    sidecar_path(path).rename(card)
+    with pytest.raises(DeviceError, match=r"no GPU that can run .* nor tell whether it is valid"):
+        Engine.open(path, card=card)
+
+
+def test_cuda_says_which_call_failed_and_why() -> None:
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    if tensorrt_api.gpu_present():
+        pytest.skip("this machine has a GPU: no call fails")
+    from runtime.cuda import cuda_python as cuda
+
+    with pytest.raises(DeviceError, match=r"cudaGetDeviceCount failed: .*\(cudaError\w+\)"):
+        cuda.Context()

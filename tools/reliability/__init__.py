@@ -1,0 +1,1 @@
+"""The reliability laboratory: commands with broken files, failing writes, kills, dying cameras."""
