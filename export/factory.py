@@ -27,7 +27,7 @@ PROBE = (1, 3, 64, 64)  # what a network is shown to count its classes
 
 @dataclass(frozen=True)
 class Source:
-    """network: (N, 3, H, W) normalized RGB float to scores (N, C, h, w), in evaluation mode.
+    """network: (N, 3, H, W) float, normalized, to scores (N, C, h, w), in evaluation mode.
     sha256: of the weights file, or of the weights themselves where there is none."""
 
     network: nn.Module
@@ -57,9 +57,9 @@ def open_source(
         path = weights_path(weights)
         network, card = load_checkpoint(path)
         return Source(network, card, sha256_of(path), str(path))
-    network = _made(factory)
-    sha256 = _fill(network, existing_file(weights), factory) if weights else _hash_of(network)
-    scores = Scores(network).eval()
+    own = _made(factory)
+    sha256 = _fill(own, existing_file(weights), factory) if weights else _hash_of(own)
+    scores = Scores(own).eval()
     card = _card(factory, scores, card_file)
     return Source(scores, card, sha256, factory)
 

@@ -12,7 +12,8 @@ from runtime.card import Card
 class FrameModel(nn.Module):
     """Channel order, normalization, the network, upsampling and argmax around any network.
 
-    network: (N, 3, H, W) float, normalized RGB, to class scores (N, C, H', W') of any size.
+    network: (N, 3, H, W) float, normalized, to class scores (N, C, H', W') of any size.
+    card: of the network: mean, std and channel order of what it is fed.
     output_kind: mask, or logits for parity work.
 
     forward takes (N, H, W, 3) uint8 frames in OpenCV's BGR order and returns masks (N, H, W)
@@ -21,23 +22,24 @@ class FrameModel(nn.Module):
 
     mean: Tensor
     scale: Tensor
-    rgb_from_bgr: Tensor
+    from_bgr: Tensor
 
     def __init__(self, network: nn.Module, card: Card, output_kind: str = "mask") -> None:
         super().__init__()
         self.network = network
         self.output_kind = output_kind
-        mean, std = torch.tensor(card.mean), torch.tensor(card.std)
+        order = [0, 1, 2] if card.channel_order == "RGB" else [2, 1, 0]
+        mean, std = torch.tensor(card.mean)[order], torch.tensor(card.std)[order]
         # (x / 255 - mean) / std as one subtraction and one product, per channel.
         self.register_buffer("mean", (255 * mean).reshape(1, 3, 1, 1))
         self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1))
-        self.register_buffer("rgb_from_bgr", torch.tensor([2, 1, 0]))
+        self.register_buffer("from_bgr", torch.tensor([2, 1, 0])[order])
 
     def forward(self, frames: Tensor) -> Tensor:
         # Cast first: TensorRT allows no other operation on uint8.
         bgr = frames.to(self.mean.dtype).permute(0, 3, 1, 2)  # (N, 3, H, W)
-        rgb = bgr.index_select(1, self.rgb_from_bgr)
-        scores = self.network((rgb - self.mean) * self.scale)
+        channels = bgr.index_select(1, self.from_bgr)
+        scores = self.network((channels - self.mean) * self.scale)
         scores = F.interpolate(scores, frames.shape[1:3], mode="bilinear")
         if self.output_kind == "logits":
             return scores

@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -18,7 +19,9 @@ from torch.export import Dim
 
 from export.factory import Source, open_source
 from export.frame_model import FrameModel
+from export.int8.placement import CLASSIFIERS
 from export.onnx_file import EXTERNAL_ABOVE_BYTES, write_data, write_model
+from refinenet.network import SegmentationNetwork
 from runtime.card import CARD_KEY, Card, write_sidecar
 from runtime.errors import InputError
 from runtime.files import written_whole
@@ -30,6 +33,7 @@ TALKATIVE = (
     "torch.fx.experimental.symbolic_shapes",
 )
 INPUT, MASK, LOGITS = "frames", "masks", "logits"
+NETWORK_ORDER = "network_channel_order"  # in a card's details
 
 
 @dataclass(frozen=True)
@@ -77,16 +81,29 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
         ),
         parents={"weights": source.sha256},
         tools={"torch": torch.__version__, "onnx": onnx.__version__},
+        details=_details(source),
     )
     # Not by a name of its own, which would keep the graph in memory until save() ends.
-    save(_graph(source, card, options), output, card)
+    save(_graph(source, options), output, card)
     return output
 
 
-def _graph(source: Source, card: Card, options: OnnxOptions) -> onnx.ModelProto:
+def _details(source: Source) -> dict[str, Any]:
+    """What the weights' card says, and what of the network inside the graph is not to be seen from
+    outside: which weights are classifiers', and in which order it takes the channels."""
+    details = dict(source.card.details)
+    if isinstance(source.network, SegmentationNetwork):
+        details[CLASSIFIERS] = [f"network.{name}.weight" for name in source.network.classifiers]
+    if source.card.channel_order != "RGB":
+        details[NETWORK_ORDER] = source.card.channel_order
+    return details
+
+
+def _graph(source: Source, options: OnnxOptions) -> onnx.ModelProto:
     """The ONNX graph; the network has no weights any more."""
     try:
-        graph = exported(FrameModel(source.network, card, options.output_kind).eval(), options)
+        model = FrameModel(source.network, source.card, options.output_kind).eval()
+        graph = exported(model, options)
     except torch.onnx.OnnxExporterError as error:
         raise InputError(
             f"{source.name} cannot be exported: {_exporters_reason(error)}. Rewrite that part of "

@@ -18,12 +18,10 @@ from typing import Any
 from runtime.errors import CardError, EngineMismatch, InputError
 from runtime.files import existing_file, sha256_of, small_file, written_whole
 from runtime.metadata import embedded_metadata
+from runtime.normalization import IMAGENET, Normalization
 
 CARD_KEY = "card"
 SCHEMA_VERSION = 1
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class Card:
     ignore_id: int | None = None
     precision: str = "fp32"
     channel_order: str = "RGB"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, float, float] = IMAGENET.mean
+    std: tuple[float, float, float] = IMAGENET.std
     resize_policy: str = "stretch"
     input_shape: tuple[int | None, int | None, int | None, int] | None = None
     output_kind: str | None = None
@@ -64,6 +62,11 @@ class Card:
 
     def to_json(self) -> str:
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True)
+
+    @property
+    def normalization(self) -> Normalization:
+        """What the network is fed; of weights, since the input of an exported file is frames."""
+        return Normalization(self.mean, self.std, self.channel_order)
 
     @property
     def frame_size(self) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
@@ -9,8 +10,10 @@ from typing import NamedTuple
 import onnx
 
 from refinenet.int8_layers import reason_for_fp16
+from runtime.card import CARD_KEY
 
 NO_CONSTANT = "its weights are not constant"
+CLASSIFIERS = "classifiers"  # in a card's details: the names of their weights in the graph
 
 
 class SkipConnection(NamedTuple):
@@ -28,9 +31,14 @@ class SkipConnection(NamedTuple):
 
 
 def reasons_for_fp16(model: onnx.ModelProto) -> dict[str, str]:
-    """The convolutions that the rule leaves in FP16, by the name of their weights, and why."""
+    """The convolutions that the rule leaves in FP16, by the name of their weights, and why.
+
+    The card in the file names the classifiers; in a file without that, of a network of the user's,
+    the last convolution is taken for it.
+    """
     shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    classifiers = _classifiers(model) or {node.input[1] for node in convolutions[-1:]}
     reasons = {}
     for node in convolutions:
         weight = node.input[1]
@@ -38,11 +46,18 @@ def reasons_for_fp16(model: onnx.ModelProto) -> dict[str, str]:
             reasons[weight] = NO_CONSTANT
             continue
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-        last = node is convolutions[-1]
         # A weight is (out, in / groups, height, width).
-        if reason := reason_for_fp16(shapes[weight][1], grouped=groups > 1, last=last):
+        if reason := reason_for_fp16(
+            shapes[weight][1], grouped=groups > 1, classifier=weight in classifiers
+        ):
             reasons[weight] = reason
     return reasons
+
+
+def _classifiers(model: onnx.ModelProto) -> set[str]:
+    cards = [entry.value for entry in model.metadata_props if entry.key == CARD_KEY]
+    details = json.loads(cards[0]).get("details", {}) if cards else {}
+    return set(details.get(CLASSIFIERS, ()))
 
 
 def skip_connections(

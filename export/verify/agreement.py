@@ -17,7 +17,7 @@ BOUNDARY_PIXELS = 3
 TIE = 1e-3  # of the scores' standard deviation
 
 Scores = NDArray[np.float32]  # (C, H, W)
-Image = NDArray[np.float32]  # (3, H, W), normalized RGB
+Image = NDArray[np.float32]  # (3, H, W), normalized
 Region = NDArray[np.bool_]  # (H, W)
 REGIONS = ("interior", "boundary", "tie")
 
@@ -25,7 +25,7 @@ REGIONS = ("interior", "boundary", "tie")
 @dataclass(frozen=True)
 class Output:
     """What a stage made of one frame. scores: None for an engine, which returns masks alone.
-    network_input: (3, H, W) normalized RGB, what the network was fed, where that can be seen."""
+    network_input: (3, H, W) normalized, what the network was fed, where that can be seen."""
 
     mask: Mask
     scores: Scores | None

@@ -25,6 +25,7 @@ from export.verify.stages import real_precision, scores_tensor
 from export.verify.torch_layers import TorchReference
 from runtime.card import read_card
 from runtime.frames import Frame
+from runtime.normalization import Normalization
 
 # Up to these, a layer's own error is taken for ordinary rounding, which is largest where a
 # convolution's terms cancel. They are chosen, not derived: the tests see that no layer of the
@@ -77,13 +78,15 @@ class LayerReport:
         return [layer for layer in self.layers if layer in ranked]
 
 
-def against_pytorch(fp32: Path, network: nn.Module, frames: Iterable[Frame]) -> LayerReport:
+def against_pytorch(
+    fp32: Path, network: nn.Module, normalization: Normalization, frames: Iterable[Frame]
+) -> LayerReport:
     """The layers of an FP32 file against the network that it was exported from.
 
     frames: each (N, H, W, 3) uint8, as the file takes them.
     """
     model = real_precision(fp32)
-    reference = TorchReference(network, read_card(fp32), model)
+    reference = TorchReference(network, normalization, model)
     layers = cut(model, reference.tensors, scores_tensor(model))
     sums = _compared(layers, reference, frames)
     return _report(("fp32", "pytorch"), layers, sums, _names(model))

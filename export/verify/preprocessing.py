@@ -6,33 +6,15 @@ from types import MappingProxyType
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from refinenet.data.augmentation import to_input
-from refinenet.variants import VARIANTS
 from runtime.card import Card
-from runtime.frames import Frame
 
-Image = NDArray[np.float32]  # (3, H, W), normalized RGB
+Image = NDArray[np.float32]  # (3, H, W), normalized
 
 # In normalized units, of which a grey level is about 0.017. FP16 rounds up to a tenth of that.
 INPUT_LIMITS = MappingProxyType({"fp32": 1e-4, "fp16": 5e-3, "int8": 5e-3})
 RESIDUE = 0.1  # of the difference, up to which a simple cause explains it
-
-
-def training_input(frame: Frame, card: Card) -> Tensor:
-    """The frame, (H, W, 3) uint8 BGR, as training feeds it: (3, H, W) float32, normalized RGB.
-
-    For this project's networks that is training's own code, whatever the card says; for any other
-    network the card's mean and std are all that is known.
-    """
-    if card.variant.partition("+")[0] in VARIANTS:
-        return to_input(frame)
-    rgb = torch.from_numpy(np.ascontiguousarray(frame[:, :, ::-1])).permute(2, 0, 1)
-    mean, std = torch.tensor(card.mean), torch.tensor(card.std)
-    return (rgb.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
 
 def network_input(model: onnx.ModelProto) -> str | None:

@@ -14,12 +14,13 @@ from export.int8.calibration import session_with_outputs
 from export.to_onnx import INPUT, LOGITS
 from export.verify.agreement import Output
 from export.verify.fp16_emulation import rounded_to_fp16
-from export.verify.preprocessing import network_input, training_input
+from export.verify.preprocessing import network_input
+from refinenet.data.network_input import to_input
 from refinenet.evaluation.passes import ONE_PASS
 from refinenet.evaluation.predict import class_scores
-from runtime.card import Card
 from runtime.errors import InputError
 from runtime.frames import Frame
+from runtime.normalization import Normalization
 
 
 class Stage(Protocol):
@@ -33,11 +34,11 @@ class Stage(Protocol):
 class TorchStage:
     """The network as it was trained and evaluated: fed by the training transform."""
 
-    def __init__(self, network: nn.Module, card: Card) -> None:
-        self._network, self._card = network.eval(), card
+    def __init__(self, network: nn.Module, normalization: Normalization) -> None:
+        self._network, self._normalization = network.eval(), normalization
 
     def __call__(self, frames: Frame) -> Output:
-        image = training_input(frames[0], self._card)
+        image = to_input(frames[0], self._normalization)
         with torch.inference_mode():
             scores = class_scores(self._network, image[None], ONE_PASS)[0].numpy()
         return Output(scores.argmax(0).astype(np.uint8), scores, image.numpy())

@@ -18,12 +18,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from export.to_onnx import INPUT
 from export.verify.layers import Offer
-from export.verify.preprocessing import network_input, training_input
+from export.verify.preprocessing import network_input
 from export.verify.stages import scores_tensor
+from refinenet.data.network_input import to_input
 from refinenet.evaluation.passes import ONE_PASS
 from refinenet.evaluation.predict import class_scores
-from runtime.card import Card
 from runtime.frames import Frame
+from runtime.normalization import Normalization
 
 
 class TorchReference:
@@ -32,8 +33,10 @@ class TorchReference:
     tensors: the names of those that it can offer.
     """
 
-    def __init__(self, network: nn.Module, card: Card, exported: onnx.ModelProto) -> None:
-        self._network, self._card = network.eval(), card
+    def __init__(
+        self, network: nn.Module, normalization: Normalization, exported: onnx.ModelProto
+    ) -> None:
+        self._network, self._normalization = network.eval(), normalization
         self._input, self._scores = network_input(exported), scores_tensor(exported)
         self._nodes = _convolution_nodes(network, exported)
         self._batch_norms: dict[nn.Module, nn.Module] = {}
@@ -44,7 +47,7 @@ class TorchReference:
 
     def __call__(self, frames: Frame, offer: Offer) -> None:
         """Offer every tensor once, in the order of the computation."""
-        image = torch.stack([training_input(frame, self._card) for frame in frames])
+        image = torch.stack([to_input(frame, self._normalization) for frame in frames])
         self._batch_norms = self._batch_norms or _batch_norms_after(self._network, image)
         offered: set[str] = set()
 

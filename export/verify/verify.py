@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from tqdm import tqdm
 
 from export.factory import Source, open_source
 from export.int8.calibration import batch_of
 from export.int8.sensitivity import Sample, labelled_samples, plain_samples
+from export.to_onnx import NETWORK_ORDER
 from export.verify.agreement import Agreement, Output
 from export.verify.layer_drift import LayerReport, against_fp32, against_pytorch
 from export.verify.stage_files import stage_before, stage_files, stage_name
@@ -26,10 +26,12 @@ from export.verify.stages import EngineStage, OnnxStage, Stage, TorchStage
 from export.verify.verdict import FAILED, NOT_RUN, Labelled, StageResult, judged
 from refinenet.data.datasets import check_classes, open_dataset
 from refinenet.evaluation.metrics import ConfusionMatrix
+from refinenet.network import SegmentationNetwork
 from runtime.card import Card, read_card, write_verification
 from runtime.errors import DeployError, InputError
 from runtime.files import existing_folder, sha256_of, written_whole
 from runtime.frames import images_of
+from runtime.normalization import Normalization
 from runtime.resize import restore
 
 LAYER_IMAGES = 4  # a layer that is broken is so on every image
@@ -67,7 +69,7 @@ def verify(options: VerifyOptions) -> list[StageResult]:
     card = read_card(files[0])
     samples = _samples(options, card)
     with ExitStack() as opened:
-        stages, not_run = _open(files, source.network, card, opened)
+        stages, not_run = _open(files, source, opened)
         measured = _measure(stages, card, samples, options)
     results = []
     for path in files:
@@ -99,7 +101,8 @@ def inside(options: VerifyOptions, stage: str) -> LayerReport:
     disable = options.quiet or None
     frames = (batch_of(read()[0], card) for read in tqdm(samples, "layers", disable=disable))
     if stage == "fp32":
-        return against_pytorch(files["fp32"], source.network, frames)
+        fed = _normalization(source, paths)
+        return against_pytorch(files["fp32"], source.network, fed, frames)
     return against_fp32(files[stage], files["fp32"], frames)
 
 
@@ -136,10 +139,11 @@ def _open_export(options: VerifyOptions) -> tuple[Source, list[Path]]:
 
 
 def _open(
-    files: Sequence[Path], network: nn.Module, card: Card, opened: ExitStack
+    files: Sequence[Path], source: Source, opened: ExitStack
 ) -> tuple[dict[str, Stage], dict[str, str]]:
     """The stages by name, and why the engines among them that cannot run here cannot."""
-    stages: dict[str, Stage] = {"pytorch": TorchStage(network, card)}
+    reference = TorchStage(source.network, _normalization(source, files))
+    stages: dict[str, Stage] = {"pytorch": reference}
     not_run: dict[str, str] = {}
     for path in files:
         name = stage_name(path)
@@ -152,6 +156,15 @@ def _open(
         else:
             opened.callback(stages[name].close)
     return stages, not_run
+
+
+def _normalization(source: Source, files: Sequence[Path]) -> Normalization:
+    """What PyTorch's network is fed: what its weights' card says. A network of the user's has no
+    weights with a card; the card that it was exported with travels in the export."""
+    if isinstance(source.network, SegmentationNetwork):
+        return source.card.normalization
+    card = read_card(files[0])
+    return Normalization(card.mean, card.std, card.details.get(NETWORK_ORDER, "RGB"))
 
 
 def _measure(

@@ -18,14 +18,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.serialization import safe_globals
 
-from refinenet.backbones.resnet import MobileNetV2, ResNet
-from refinenet.checkpoints.published_keys import TORCHVISION_MOBILENET, Weights, renamed
 from refinenet.checkpoints.recognition import nearest_variant, recognize
 from refinenet.data.datasets import VOC, voc_palette
-from refinenet.variants import create_model
+from refinenet.network import SegmentationNetwork
+from refinenet.renaming import Weights
+from refinenet.variants import create_model, normalization_of
 from runtime.card import CARD_KEY, Card, read_card
 from runtime.errors import CheckpointError, InputError
 from runtime.files import existing_file, written_whole
+from runtime.normalization import IMAGENET, Normalization
 
 # DrSleep's training keeps its best mIoU, a NumPy scalar, beside the weights. NumPy 1 pickles it
 # under the first name, NumPy 2 under the second.
@@ -38,33 +39,41 @@ NUMPY_SCALARS: list[Any] = [
 SHIPPED_FOLDER = Path(__file__).parents[1] / "weights"
 
 
-def load_model(path: str | Path) -> nn.Module:
+def load_model(path: str | Path) -> SegmentationNetwork:
     """Load a network with its weights, in evaluation mode.
 
     path: a .safetensors file of this project, a published checkpoint (.pth, .pth.tar, .ckpt), or
     the name of weights that ship with the package, such as lw-mobilenetv2-camvid.
 
-    Returns a module: (N, 3, H, W) float32, normalized RGB, to class scores
-    (N, num_classes, ceil(H/4), ceil(W/4)).
+    Returns a module: (N, 3, H, W) float32, normalized as its card says, to class scores
+    (N, num_classes, h, w); of RefineNets, h is ceil(H/4) and w is ceil(W/4).
 
     Raises InputError if the file cannot be read, CheckpointError if it fits no known network.
     """
     return load_checkpoint(path)[0]
 
 
-def load_checkpoint(path: str | Path) -> tuple[nn.Module, Card]:
+def load_checkpoint(path: str | Path) -> tuple[SegmentationNetwork, Card]:
     """Load a network, in evaluation mode, and its card. See load_model."""
     path = weights_path(path)
-    if path.suffix == ".safetensors":
-        card = read_card(path)
-        weights = read_weights(path)
-        variant, num_classes = card.variant, len(card.classes)
-    else:
-        variant, num_classes, weights = recognize(read_weights(path), path)
-        card = published_card(variant, num_classes)
-    model = create_model(variant, num_classes)
-    fill(model, weights, f"{path} ({variant}, {num_classes} classes)")
+    weights, card = _read(path)
+    model = create_model(card.variant, len(card.classes))
+    fill(model, weights, f"{path} ({card.variant}, {len(card.classes)} classes)")
     return model.eval(), card
+
+
+def checkpoint_card(path: str | Path) -> Card:
+    """The card of weights, without building their network. See load_model."""
+    return _read(weights_path(path))[1]
+
+
+def _read(path: Path) -> tuple[Weights, Card]:
+    """The weights under this project's keys, and what they are."""
+    weights = read_weights(path)
+    if path.suffix == ".safetensors":
+        return weights, read_card(path)
+    variant, num_classes, ours = recognize(weights, path)
+    return ours, published_card(variant, num_classes, normalization_of(variant))
 
 
 def weights_path(path: str | Path) -> Path:
@@ -202,39 +211,33 @@ def fill(model: nn.Module, weights: Weights, source: str) -> None:
     model.load_state_dict(dict(given), strict=False)  # counters aside, checked above
 
 
-def published_card(variant: str, num_classes: int) -> Card:
+def published_card(variant: str, num_classes: int, normalization: Normalization = IMAGENET) -> Card:
     """What is known of a published checkpoint: VOC's classes if there are 21, numbers otherwise."""
     if num_classes == len(VOC.classes):
         classes, palette, ignore_id = VOC.classes, VOC.palette, VOC.ignore_id
     else:
         classes = tuple(f"class_{index}" for index in range(num_classes))
         palette, ignore_id = voc_palette(num_classes), None
-    return Card(variant=variant, classes=classes, palette=palette, ignore_id=ignore_id)
+    return Card(
+        variant=variant,
+        classes=classes,
+        palette=palette,
+        ignore_id=ignore_id,
+        **normalization._asdict(),
+    )
 
 
-def load_imagenet_backbone(model: nn.Module, path: Path) -> None:
-    """Start a network's backbone, or both of two, from ImageNet weights with torchvision's keys.
+def load_imagenet_backbone(model: SegmentationNetwork, path: Path) -> None:
+    """Start a network's backbones from ImageNet weights with torchvision's keys.
 
-    MobileNetV2's first expansion convolution, which torchvision's lacks, becomes the identity:
-    exact, since its input already passed a ReLU6.
+    Raises InputError for a network without such a backbone, CheckpointError if the weights are not
+    those of its backbone, InputError if the file cannot be read.
     """
     weights = read_weights(existing_file(path))
-    if "features.0.0.weight" in weights:
-        weights = {**_identity_expansion(), **renamed(weights, TORCHVISION_MOBILENET)}
-    head = ("fc.", "classifier.", "features.")  # ImageNet's own, and the layers after the last tap
-    weights = {key: value for key, value in weights.items() if not key.startswith(head)}
-    for backbone in model.modules():
-        if isinstance(backbone, ResNet | MobileNetV2):
-            fill(backbone, weights, f"{path} (ImageNet backbone)")
-
-
-def _identity_expansion() -> dict[str, Tensor]:
-    key, channels = "stages.0.0.expand", 32
-    eps = nn.BatchNorm2d(channels).eps
-    return {
-        f"{key}.0.weight": torch.eye(channels).reshape(channels, channels, 1, 1),
-        f"{key}.1.weight": torch.full((channels,), (1 + eps) ** 0.5),
-        f"{key}.1.bias": torch.zeros(channels),
-        f"{key}.1.running_mean": torch.zeros(channels),
-        f"{key}.1.running_var": torch.ones(channels),
-    }
+    if not model.pretrained_backbones:
+        raise InputError(
+            f"{path}: this network has no backbone that starts from ImageNet weights; "
+            "train it without --backbone-weights"
+        )
+    for backbone in model.pretrained_backbones:
+        fill(backbone, backbone.imagenet_weights(weights), f"{path} (ImageNet backbone)")

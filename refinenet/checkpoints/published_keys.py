@@ -6,12 +6,8 @@ The publications count stages from the coarsest, 1; `blocks` does so from 0.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 
-from torch import Tensor
-
-Weights = Mapping[str, Tensor]
-Rename = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+from refinenet.renaming import Rename
 
 # Rows of (published key, ours).
 RESNET_BACKBONE: Rename = ((r"(?:conv1|bn1|layer[1-4])\..*", r"backbone.\g<0>"),)
@@ -90,42 +86,3 @@ LIGHT_WEIGHT_MOBILE: Rename = (
     ),
     (r"segm\.(.*)", r"classifier.0.\1"),
 )
-
-
-def _torchvision_block(match: re.Match[str]) -> str:
-    """features.I.conv.J: torchvision nests the convolutions before the last and not the last."""
-    index, rest = int(match[1]) - 1, match[2]
-    stage, block = _MOBILE_BLOCKS[index]
-    parts = _MOBILE_PARTS[1:] if index == 0 else _MOBILE_PARTS
-    position, leaf = rest.split(".", 1)
-    last = len(parts) - 1
-    if int(position) < last:
-        part = f"{parts[int(position)]}.{leaf}"
-    else:
-        part = f"{parts[-1]}.{int(position) - last}.{leaf}"
-    return f"stages.{stage}.{block}.{part}"
-
-
-_MOBILE_BLOCKS = [(s, b) for s, n in enumerate((1, 2, 3, 4, 3, 3, 1)) for b in range(n)]
-
-TORCHVISION_MOBILENET: Rename = (
-    (r"features\.0\.(.*)", r"stem.\1"),
-    (r"features\.(1[0-7]|[1-9])\.conv\.(.*)", _torchvision_block),
-)
-
-
-def renamed(weights: Weights, table: Rename) -> Weights:
-    """The weights under this project's keys; a key that no row matches keeps its name."""
-    result = {}
-    for key, value in weights.items():
-        new_key = key
-        for pattern, replacement in table:
-            if match := re.fullmatch(pattern, key):
-                new_key = (
-                    match.expand(replacement)
-                    if isinstance(replacement, str)
-                    else replacement(match)
-                )
-                break
-        result[new_key] = value
-    return result

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from runtime.card import IMAGENET_MEAN, IMAGENET_STD
 from runtime.errors import InputError
 from runtime.frames import Frame, Mask
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from runtime.normalization import Normalization
 
 
 @dataclass(frozen=True)
@@ -39,37 +36,38 @@ class Augmentation:
 
 
 def augment(
-    frame: Frame, label: Mask, ignore_id: int, options: Augmentation, rng: np.random.Generator
+    frame: Frame,
+    label: Mask,
+    ignore_id: int,
+    normalization: Normalization,
+    options: Augmentation,
+    rng: np.random.Generator,
 ) -> tuple[Frame, Mask]:
-    """A random square cut-out, (crop, crop, 3) and (crop, crop); what lies outside the image has
-    the mean colour and the ignore id."""
+    """A random square cut-out, (crop, crop, 3) uint8 BGR and (crop, crop); what lies outside the
+    image has the mean colour of the normalization and the ignore id."""
     scale = float(np.exp(rng.uniform(*np.log(options.scales))))
     scale = max(scale, options.shorter_side / min(label.shape))
     frame = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale), np.uint8)
     height, width = frame.shape[:2]
     # EXACT: plain INTER_NEAREST samples half a pixel off from the frame's bilinear grid.
     label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    frame, label = _random_crop(frame, label, ignore_id, options.crop, rng)
+    mean_bgr = np.round(255 * np.array(normalization.mean[::-1])).astype(np.uint8)
+    frame, label = _random_crop(frame, label, mean_bgr, ignore_id, options.crop, rng)
     if rng.random() < options.flip:
         frame, label = frame[:, ::-1], label[:, ::-1]
     return _jitter(frame, options.colour, rng), np.ascontiguousarray(label)
 
 
-def to_input(frame: Frame) -> Tensor:
-    """(H, W, 3) uint8 BGR to (3, H, W) float32 RGB, (x / 255 - mean) / std."""
-    import torch  # not above: a recipe, and with it the help of `train`, needs no torch
-
-    rgb = torch.from_numpy(np.ascontiguousarray(frame[:, :, ::-1])).permute(2, 0, 1)
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    return (rgb.float() / 255 - mean[:, None, None]) / std[:, None, None]
-
-
 def _random_crop(
-    frame: Frame, label: Mask, ignore_id: int, crop: int, rng: np.random.Generator
+    frame: Frame,
+    label: Mask,
+    colour: NDArray[np.uint8],
+    ignore_id: int,
+    crop: int,
+    rng: np.random.Generator,
 ) -> tuple[Frame, Mask]:
     height, width = label.shape
-    mean_bgr = np.round(255 * np.array(IMAGENET_MEAN[::-1])).astype(np.uint8)
-    cut_frame = np.full((crop, crop, 3), mean_bgr, np.uint8)
+    cut_frame = np.full((crop, crop, 3), colour, np.uint8)
     cut_label = np.full((crop, crop), ignore_id, np.uint8)
     source_y, target_y = _random_overlap(height, crop, rng)
     source_x, target_x = _random_overlap(width, crop, rng)

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refinenet.checkpoints.load import load_checkpoint
-from refinenet.data.augmentation import to_input
+from refinenet.data.network_input import to_input
 from refinenet.evaluation.passes import ONE_PASS, Passes, Tiles
 from runtime.errors import DeviceError
 from runtime.frames import Frame, Mask
+from runtime.normalization import Normalization
 
 
 class TorchSegmenter:
@@ -34,25 +35,26 @@ class TorchSegmenter:
         self.description = f"PyTorch {torch.__version__}, {self._device}"
 
     def __call__(self, frame: Frame) -> Mask:
-        return predict(self._network, frame, self._passes, self._device)
+        return predict(self._network, frame, self.card.normalization, self._passes, self._device)
 
 
 def predict(
     network: nn.Module,
     frame: Frame,
+    normalization: Normalization,
     passes: Passes = ONE_PASS,
     device: str | torch.device = "cpu",
 ) -> Mask:
     """The mask of a frame: the class with the best score.
 
-    network: in evaluation mode, on the device; (1, 3, H, W) float, normalized RGB, to class scores
+    network: in evaluation mode, on the device; (1, 3, H, W) float, normalized, to class scores
     (1, C, H', W') of any size.
-    frame: (H, W, 3) uint8, BGR.
+    frame: (H, W, 3) uint8, BGR. normalization: what the network is fed, from its card.
 
     Returns (H, W) uint8 class ids.
     """
     with torch.inference_mode():
-        scores = class_scores(network, to_input(frame)[None].to(device), passes)
+        scores = class_scores(network, to_input(frame, normalization)[None].to(device), passes)
         mask: Mask = scores.argmax(1)[0].to(torch.uint8).cpu().numpy()
     return mask
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -70,6 +71,14 @@ class Pooling:
 
 
 PUBLISHED_POOLING = Pooling()
+_LINK = re.compile(r"blocks\.\d\.pool\.convs\.(\d+)\.weight")
+
+
+def pooling_in(keys: Collection[str]) -> Pooling:
+    """The pooling of a network with these keys; its order leaves no trace in them and is taken for
+    the published one."""
+    links = [int(match[1]) + 1 for match in map(_LINK.fullmatch, keys) if match]
+    return Pooling(POOL_CONV, max(links, default=PUBLISHED_POOLING.links))
 
 
 class ChainedResidualPooling(nn.Module):

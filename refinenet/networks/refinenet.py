@@ -1,213 +1,170 @@
-"""The networks: a backbone, a cascade of RefineNet blocks from coarse to fine, and a classifier.
+"""RefineNet: a backbone, a cascade of RefineNet blocks from coarse to fine, and a classifier.
 
-All take (N, 3, H, W) float RGB, normalized, of any size, and return class scores
-(N, num_classes, ceil(H/4), ceil(W/4)).
+The networks of both papers differ in data alone: how wide the paths are, what each block fuses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refinenet.backbones.resnet import Backbone
-from refinenet.networks.blocks import (
-    PUBLISHED_POOLING,
-    Pooling,
-    RefineNetBlock,
-    ResidualConvUnit,
-    conv,
+from refinenet.backbones.backbone import Backbone
+from refinenet.network import SegmentationNetwork
+from refinenet.networks.blocks import Pooling, RefineNetBlock, ResidualConvUnit, conv
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """paths: the channels of what the block takes, finest first; where there is a block before
+    it, that one's are the last. channels: of what it gives."""
+
+    paths: tuple[int, ...]
+    channels: int
+
+
+@dataclass(frozen=True)
+class CascadePlan:
+    """blocks: from the coarsest to the finest.
+    reductions: the channels that the backbone's features are brought to, coarsest first; None
+    where they go into the fusion as they are.
+    light: 1x1 convolutions and no residual units, as in Light-Weight RefineNet.
+    activation: of the chained residual pooling.
+    """
+
+    blocks: tuple[BlockPlan, ...]
+    reductions: tuple[int, ...] | None
+    light: bool = False
+    activation: type[nn.ReLU] | type[nn.ReLU6] = nn.ReLU
+
+
+# Lin et al., CVPR 2017, figure 2c.
+FOUR_CASCADED = CascadePlan(
+    blocks=(
+        BlockPlan((512,), 512),
+        BlockPlan((256, 512), 256),
+        BlockPlan((256, 256), 256),
+        BlockPlan((256, 256), 256),
+    ),
+    reductions=(512, 256, 256, 256),
+)
+# The paper's comparison of variants tells which levels go where. The channels follow the rule of
+# the authors' code, which fuses to the fewest channels among a block's paths.
+TWO_CASCADED = CascadePlan(
+    blocks=(BlockPlan((256, 512), 256), BlockPlan((256, 256, 256), 256)),
+    reductions=(512, 256, 256, 256),
+)
+SINGLE = CascadePlan(
+    blocks=(BlockPlan((256, 256, 256, 512), 256),), reductions=(512, 256, 256, 256)
+)
+# The features of two ResNets: a block takes the same level of both, as in the authors' training
+# options.
+TWO_SCALE = CascadePlan(
+    blocks=(
+        BlockPlan((512, 512), 512),
+        BlockPlan((256, 256, 512), 256),
+        BlockPlan((256, 256, 256), 256),
+        BlockPlan((256, 256, 256), 256),
+    ),
+    reductions=(512, 512, 256, 256, 256, 256, 256, 256),
+)
+# Nekrasov et al., BMVC 2018.
+LIGHT_WEIGHT = CascadePlan(FOUR_CASCADED.blocks, FOUR_CASCADED.reductions, light=True)
+LIGHT_WEIGHT_MOBILE = CascadePlan(
+    blocks=(
+        BlockPlan((320, 160), 256),
+        BlockPlan((96, 64, 256), 256),
+        BlockPlan((32, 256), 256),
+        BlockPlan((24, 256), 256),
+    ),
+    reductions=None,
+    light=True,
+    activation=nn.ReLU6,
 )
 
 
-class CascadedRefineNet(nn.Module):
+class RefineNet(SegmentationNetwork):
     """Each block refines some features of the backbone with what the coarser blocks saw.
 
-    reductions, one per feature, and blocks run from the coarsest level to the finest. A block's
-    paths are the next features, finest first, and last the output of the block before it.
+    The scores of an image (H, W) are (ceil(H/4), ceil(W/4)).
     """
 
+    output_stride = 4
+
     def __init__(
-        self,
-        backbone: Backbone,
-        reductions: Sequence[nn.Module],
-        blocks: Sequence[RefineNetBlock],
-        classifier: nn.Module,
+        self, backbone: Backbone, plan: CascadePlan, num_classes: int, pooling: Pooling
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.reductions = nn.ModuleList(reductions)
-        self.blocks = nn.ModuleList(blocks)
-        self.classifier = classifier
+        self.reductions = nn.ModuleList(_reductions(backbone.feature_channels, plan))
+        self.blocks = nn.ModuleList(
+            RefineNetBlock(
+                block.paths,
+                block.channels,
+                kernel_size=1 if plan.light else 3,
+                residual_units=not plan.light,
+                pooling=pooling,
+                activation=plan.activation,
+            )
+            for block in plan.blocks
+        )
+        self.classifier = _classifier(plan, num_classes)
         # All blocks but the first have one path more: the block before.
-        self.features_per_block = [len(b.adapt) - (i > 0) for i, b in enumerate(blocks)]
+        self._features_per_block = [len(b.paths) - (i > 0) for i, b in enumerate(plan.blocks)]
+
+    @property
+    def pretrained_backbones(self) -> tuple[Backbone, ...]:
+        return self.backbone.pretrained
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        return (f"classifier.{len(self.classifier) - 1}",)
 
     def forward(self, image: Tensor) -> Tensor:
         coarsest_first = zip(self.reductions, reversed(self.backbone(image)), strict=True)
         features = [reduce(feature) for reduce, feature in coarsest_first]
         coarser: tuple[Tensor, ...] = ()
-        for block, count in zip(self.blocks, self.features_per_block, strict=True):
+        for block, count in zip(self.blocks, self._features_per_block, strict=True):
             own, features = features[:count], features[count:]
             coarser = (block(*reversed(own), *coarser),)
         scores: Tensor = self.classifier(*coarser)
         return scores
 
 
-class RefineNet(CascadedRefineNet):
-    """The 4-cascaded RefineNet on a ResNet (Lin et al., CVPR 2017, figure 2c)."""
+class TwoScaleRefineNet(RefineNet):
+    """The 4-cascaded 2-scale RefineNet, on a backbone TwoScale.
 
-    def __init__(
-        self, backbone: Backbone, num_classes: int, pooling: Pooling = PUBLISHED_POOLING
-    ) -> None:
-        super().__init__(
-            backbone,
-            reductions=_reductions(backbone.feature_channels, (512, 256, 256, 256)),
-            blocks=[
-                RefineNetBlock([512], 512, pooling=pooling),
-                RefineNetBlock([256, 512], 256, pooling=pooling),
-                RefineNetBlock([256, 256], 256, pooling=pooling),
-                RefineNetBlock([256, 256], 256, pooling=pooling),
-            ],
-            classifier=_refined_classifier(num_classes),
-        )
-
-
-class TwoCascadedRefineNet(CascadedRefineNet):
-    """The 2-cascaded RefineNet of the paper's comparison of variants: one block for levels 3 and
-    4 of a ResNet, one for levels 1 and 2 and what the first made.
-
-    The paper tells which levels go where; the channels follow the rule of the authors' code, which
-    fuses to the fewest channels among a block's paths.
-    """
-
-    def __init__(
-        self, backbone: Backbone, num_classes: int, pooling: Pooling = PUBLISHED_POOLING
-    ) -> None:
-        super().__init__(
-            backbone,
-            reductions=_reductions(backbone.feature_channels, (512, 256, 256, 256)),
-            blocks=[
-                RefineNetBlock([256, 512], 256, pooling=pooling),
-                RefineNetBlock([256, 256, 256], 256, pooling=pooling),
-            ],
-            classifier=_refined_classifier(num_classes),
-        )
-
-
-class SingleRefineNet(CascadedRefineNet):
-    """The single RefineNet of the paper's comparison of variants: one block that fuses all four
-    levels of a ResNet at once. Its channels: see TwoCascadedRefineNet."""
-
-    def __init__(
-        self, backbone: Backbone, num_classes: int, pooling: Pooling = PUBLISHED_POOLING
-    ) -> None:
-        super().__init__(
-            backbone,
-            reductions=_reductions(backbone.feature_channels, (512, 256, 256, 256)),
-            blocks=[RefineNetBlock([256, 256, 256, 512], 256, pooling=pooling)],
-            classifier=_refined_classifier(num_classes),
-        )
-
-
-class TwoScaleRefineNet(CascadedRefineNet):
-    """The 4-cascaded 2-scale RefineNet of the paper's comparison of variants.
-
-    backbone: TwoScale, two ResNets. From the paper: their number and the scales 1.2 and 0.6. From
-    the authors' training options: a block takes the same level of both. Ours: the image is resized
+    The number of ResNets and the scales 1.2 and 0.6 are the paper's. Ours: the image is resized
     bilinearly, and the scores, which lie at 1.2 of the usual size, are brought to the usual size.
     """
-
-    def __init__(
-        self, backbone: Backbone, num_classes: int, pooling: Pooling = PUBLISHED_POOLING
-    ) -> None:
-        super().__init__(
-            backbone,
-            reductions=_reductions(
-                backbone.feature_channels, (512, 512, 256, 256, 256, 256, 256, 256)
-            ),
-            blocks=[
-                RefineNetBlock([512, 512], 512, pooling=pooling),
-                RefineNetBlock([256, 256, 512], 256, pooling=pooling),
-                RefineNetBlock([256, 256, 256], 256, pooling=pooling),
-                RefineNetBlock([256, 256, 256], 256, pooling=pooling),
-            ],
-            classifier=_refined_classifier(num_classes),
-        )
 
     def forward(self, image: Tensor) -> Tensor:
         size = [(side + 3) // 4 for side in image.shape[-2:]]
         return F.interpolate(super().forward(image), size, mode="bilinear")
 
 
-class LightWeightRefineNet(CascadedRefineNet):
-    """Light-Weight RefineNet on a ResNet (Nekrasov et al., BMVC 2018): 1x1, and no RCUs."""
-
-    def __init__(
-        self, backbone: Backbone, num_classes: int, pooling: Pooling = PUBLISHED_POOLING
-    ) -> None:
-        super().__init__(
-            backbone,
-            reductions=_reductions(backbone.feature_channels, (512, 256, 256, 256), kernel_size=1),
-            blocks=[
-                RefineNetBlock(
-                    paths, channels, kernel_size=1, residual_units=False, pooling=pooling
-                )
-                for paths, channels in (
-                    ([512], 512),
-                    ([256, 512], 256),
-                    ([256, 256], 256),
-                    ([256, 256], 256),
-                )
-            ],
-            classifier=nn.Sequential(conv(256, num_classes, 3, bias=True)),
-        )
-
-
-class LightWeightRefineNetMobile(CascadedRefineNet):
-    """Light-Weight RefineNet on MobileNetV2: every feature goes into the fusion as it is."""
-
-    def __init__(
-        self, backbone: Backbone, num_classes: int, pooling: Pooling = PUBLISHED_POOLING
-    ) -> None:
-        c4, c8, c16b, c16a, c32b, c32a = backbone.feature_channels
-        super().__init__(
-            backbone,
-            reductions=[nn.Identity() for _ in backbone.feature_channels],
-            blocks=[
-                RefineNetBlock(
-                    paths,
-                    256,
-                    kernel_size=1,
-                    residual_units=False,
-                    pooling=pooling,
-                    activation=nn.ReLU6,
-                )
-                for paths in ([c32b, c32a], [c16b, c16a, 256], [c8, 256], [c4, 256])
-            ],
-            classifier=nn.Sequential(conv(256, num_classes, 3, bias=True)),
-        )
-
-
-def _reductions(
-    feature_channels: Sequence[int], path_channels: Sequence[int], kernel_size: int = 3
-) -> list[nn.Module]:
-    """Features, given finest first, to the channels of their paths, given coarsest first."""
+def _reductions(feature_channels: Sequence[int], plan: CascadePlan) -> list[nn.Module]:
+    """Features, given finest first, to the channels of their paths, coarsest first."""
     coarsest_first = reversed(feature_channels)
+    if plan.reductions is None:
+        return [nn.Identity() for _ in coarsest_first]
     return [
         nn.Sequential(
             # On the wide features only, as the published networks were trained.
             nn.Dropout(0.5) if given > 512 else nn.Identity(),
-            conv(given, wanted, kernel_size),
+            conv(given, wanted, kernel_size=1 if plan.light else 3),
         )
-        for given, wanted in zip(coarsest_first, path_channels, strict=True)
+        for given, wanted in zip(coarsest_first, plan.reductions, strict=True)
     ]
 
 
-def _refined_classifier(num_classes: int) -> nn.Module:
+def _classifier(plan: CascadePlan, num_classes: int) -> nn.Sequential:
+    channels = plan.blocks[-1].channels
+    scores = conv(channels, num_classes, 3, bias=True)
+    if plan.light:
+        return nn.Sequential(scores)
     return nn.Sequential(
-        ResidualConvUnit(256),
-        ResidualConvUnit(256),
-        nn.Dropout(0.5),
-        conv(256, num_classes, 3, bias=True),
+        ResidualConvUnit(channels), ResidualConvUnit(channels), nn.Dropout(0.5), scores
     )

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from refinenet.data.augmentation import augment, to_input
+from refinenet.data.augmentation import augment
 from refinenet.data.datasets import LabelledImages
+from refinenet.data.network_input import to_input
 from refinenet.training.distributed import Processes
 from refinenet.training.recipe import Recipe
 from runtime.errors import InputError
+from runtime.normalization import Normalization
 
 Place = tuple[int, int]  # epoch, index of the image
 
@@ -31,16 +33,20 @@ class TrainingSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     worker and process draws it, and the same again after a resume.
     """
 
-    def __init__(self, images: LabelledImages, recipe: Recipe) -> None:
-        self.images, self.recipe = images, recipe
+    def __init__(
+        self, images: LabelledImages, recipe: Recipe, normalization: Normalization
+    ) -> None:
+        self.images, self.recipe, self.normalization = images, recipe, normalization
 
     def __getitem__(self, place: Place) -> tuple[Tensor, Tensor]:
         epoch, index = place
         rng = np.random.default_rng((self.recipe.seed, epoch, index))
         frame, label = self.images.read(index)
         ignore_id = self.images.dataset.ignore_id
-        frame, label = augment(frame, label, ignore_id, self.recipe.augmentation, rng)
-        return to_input(frame), torch.from_numpy(label).long()
+        frame, label = augment(
+            frame, label, ignore_id, self.normalization, self.recipe.augmentation, rng
+        )
+        return to_input(frame, self.normalization), torch.from_numpy(label).long()
 
 
 class GlobalBatches(Sampler[list[Place]]):
@@ -70,7 +76,12 @@ class Batches:
     """The loader of a training; its worker processes live as long as it does."""
 
     def __init__(
-        self, images: LabelledImages, recipe: Recipe, team: Processes, workers: int
+        self,
+        images: LabelledImages,
+        recipe: Recipe,
+        normalization: Normalization,
+        team: Processes,
+        workers: int,
     ) -> None:
         if workers:
             # Here, since OpenCV hangs in a fork of a process that has used its threads; and one
@@ -80,7 +91,7 @@ class Batches:
         self._processes: list[BaseProcess] = []
         self.sampler = GlobalBatches(len(images), recipe, team)
         self.loader = DataLoader(
-            TrainingSamples(images, recipe),
+            TrainingSamples(images, recipe, normalization),
             batch_sampler=self.sampler,
             num_workers=workers,
             persistent_workers=workers > 0,

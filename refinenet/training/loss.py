@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,20 +22,20 @@ class PixelLoss:
     mean of the parts' own means is another number as soon as they ignore unequally many pixels.
 
     weights: of the classes, (C,) float32. ignore_id: the label that counts nowhere.
-    at: image, scores upsampled to the labels; output, labels sampled at the scores' stride 4.
+    score_size: (h, w) of the scores of a sample, where labels are sampled at the scores; None
+    where scores are upsampled to the labels.
     """
 
     weights: Tensor
     ignore_id: int
-    at: Literal["image", "output"] = "image"
+    score_size: tuple[int, int] | None = None
 
     def targets(self, labels: Tensor) -> Tensor:
-        """The labels, (N, H, W) int64, where the loss is taken: (N, H, W) or (N, ⌈H/4⌉, ⌈W/4⌉)."""
-        if self.at == "image":
+        """The labels, (N, H, W) int64, where the loss is taken: (N, H, W) or (N, h, w)."""
+        if self.score_size is None:
             return labels
-        size = [-(-side // 4) for side in labels.shape[-2:]]
         # Through float32, which holds ids exactly; nearest-exact samples where bilinear would.
-        sampled = F.interpolate(labels[:, None].float(), size, mode="nearest-exact")
+        sampled = F.interpolate(labels[:, None].float(), self.score_size, mode="nearest-exact")
         return sampled[:, 0].long()
 
     def weight(self, targets: Tensor) -> float:
@@ -48,10 +47,10 @@ class PixelLoss:
     def summed(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The summed loss, a float32 scalar.
 
-        scores: (N, C, ⌈H/4⌉, ⌈W/4⌉), any floating-point type. targets: as from targets().
+        scores: (N, C, h, w), any floating-point type. targets: as from targets().
         """
         scores = scores.float()
-        if self.at == "image":
+        if self.score_size is None:
             scores = F.interpolate(scores, targets.shape[-2:], mode="bilinear")
         # One row per pixel: CUDA has no deterministic kernel for the loss of (N, C, H, W).
         rows = scores.permute(0, 2, 3, 1).flatten(0, 2)

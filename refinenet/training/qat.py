@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from refinenet.activation_ranges import Ranges, save_ranges, shipped_ranges
-from refinenet.backbones.resnet import Bottleneck, InvertedResidual
+from refinenet.backbones.backbone import ResidualBlock
 from refinenet.checkpoints.load import save_checkpoint
 from refinenet.int8_layers import reason_for_fp16
+from refinenet.network import SegmentationNetwork
 from refinenet.variants import create_model
 from runtime.card import Card
 
@@ -123,7 +124,7 @@ def fp16_scale(limit: Tensor) -> Tensor:
     return torch.where(nearest.float() < scale, above, nearest).float()
 
 
-def insert_fake_quantization(model: nn.Module) -> None:
+def insert_fake_quantization(model: SegmentationNetwork) -> None:
     """Make a network compute as its INT8 export will, in place; its parameters stay the same."""
     chosen = int8_convolutions(model)
     leaves = [module for module in model.modules() if not list(module.children())]
@@ -131,40 +132,32 @@ def insert_fake_quantization(model: nn.Module) -> None:
     norms = {a: b for a, b in pairwise(leaves) if isinstance(b, nn.BatchNorm2d)}
     shared: set[nn.Module] = set()
     for block in model.modules():
-        if isinstance(block, Bottleneck | InvertedResidual):
+        if isinstance(block, ResidualBlock) and block.has_shortcut:
             shared |= _share_block_input(block, set(chosen.values()))
     for name, conv in chosen.items():
         quantizer = None if conv in shared else InputQuantizer()
         model.set_submodule(name, FakeQuantConv2d(conv, quantizer, norms.get(conv)))
 
 
-def int8_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
+def int8_convolutions(model: SegmentationNetwork) -> dict[str, nn.Conv2d]:
     """The convolutions that the export makes INT8, by name."""
     convs = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
-    last = list(convs)[-1]
     return {
         name: conv
         for name, conv in convs.items()
         if not reason_for_fp16(
-            conv.in_channels // conv.groups, grouped=conv.groups > 1, last=name == last
+            conv.in_channels // conv.groups,
+            grouped=conv.groups > 1,
+            classifier=name in model.classifiers,
         )
     }
 
 
-def _share_block_input(
-    block: Bottleneck | InvertedResidual, chosen: set[nn.Module]
-) -> set[nn.Module]:
+def _share_block_input(block: ResidualBlock, chosen: set[nn.Module]) -> set[nn.Module]:
     """Quantize the input of a residual block once, for its convolutions and its shortcut; returns
     those convolutions."""
-    readers: set[nn.Module]
-    if isinstance(block, Bottleneck):
-        last: nn.Module = block.conv3
-        readers = {block.conv1, *(m for m in block.downsample if isinstance(m, nn.Conv2d))}
-    else:
-        readers, last = {block.expand[0]}, block.project[0]
-        if not block.shortcut:
-            return set()
-    if not chosen.issuperset({*readers, last}):
+    readers = set(block.readers)
+    if not chosen.issuperset({*readers, block.last}):
         return set()
     block.input_quantizer = InputQuantizer()
     block.register_forward_pre_hook(_quantize_input)

@@ -11,15 +11,18 @@ from refinenet.data.augmentation import Augmentation
 from refinenet.training.recipe import PRESETS, Recipe
 from runtime.arguments import positive, whole
 
+PAPER = "paper"
+
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """--preset, and one option for every entry of a recipe; without it, the preset's holds."""
     group = parser.add_argument_group("recipe: a preset, and what to take from elsewhere")
     group.add_argument(
         "--preset",
-        choices=PRESETS,
+        choices=(*PRESETS, PAPER),
         default="camvid-mobilenet",
-        help="docs/training.md tells them apart (default: %(default)s)",
+        help="docs/training.md tells them apart; paper is the one of the variant's own paper "
+        "(default: %(default)s)",
     )
 
     def add(name: str, kind: Callable[[str], Any], metavar: str, meaning: str) -> None:
@@ -68,16 +71,24 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 
 
 def take_recipe(given: dict[str, Any]) -> Recipe:
-    """Take the recipe's options out of the given ones.
+    """Take the recipe's options out of the given ones, of which `variant` stays.
 
-    Raises InputError for a number out of range.
+    Raises InputError for a number out of range, or an unknown variant where its paper is asked for.
     """
-    preset = PRESETS[given.pop("preset")]
+    preset = PRESETS[_preset_name(given.pop("preset"), given["variant"])]
     if "scales" in given:
         low, high = given["scales"]
         given["scales"] = (low, high)
     augmentation = replace(preset.augmentation, **_taken(given, Augmentation))
     return replace(preset, augmentation=augmentation, **_taken(given, Recipe))
+
+
+def _preset_name(given: str, variant: str) -> str:
+    if given != PAPER:
+        return given
+    from refinenet.variants import VARIANTS, split_variant  # late: it imports torch
+
+    return VARIANTS[split_variant(variant)[0]].recipe
 
 
 def _taken(given: dict[str, Any], kind: type[Augmentation] | type[Recipe]) -> Mapping[str, Any]:

@@ -59,13 +59,23 @@ class RunFolder:
         # What the first start said: a resumed run need not be told again where it came from.
         if origin := saved.get("origin"):
             details = {**self.card.details, **origin["details"]}
-            self.card = replace(self.card, parents=origin["parents"], details=details)
+            self.card = replace(
+                self.card,
+                parents=origin["parents"],
+                details=details,
+                # None in runs of earlier versions: all were fed what their variant's row has.
+                **origin.get("normalization", {}),
+            )
         return dict(saved)
 
     def save(self, state: TrainingState) -> None:
         """Write the state, then what follows from it."""
         details = {key: value for key, value in self.card.details.items() if key == "note"}
-        origin = {"parents": dict(self.card.parents), "details": details}
+        origin = {
+            "parents": dict(self.card.parents),
+            "details": details,
+            "normalization": self.card.normalization._asdict(),
+        }
         saved = {"identity": dict(self.identity), "origin": origin, **state.to_dict()}
         with written_whole(self.state_file) as temporary:
             try:

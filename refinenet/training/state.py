@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from refinenet.network import SegmentationNetwork
 from refinenet.training.recipe import Recipe, learning_rate_factor
 
 
@@ -52,7 +53,7 @@ class TrainingState:
     in every epoch. So nothing else is needed to go on exactly.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, model: SegmentationNetwork, recipe: Recipe, device: torch.device) -> None:
         self.model = model
         self.recipe = recipe
         self.optimizer = make_optimizer(model, recipe)
@@ -136,9 +137,9 @@ def _comparable(miou: float | None) -> float:
     return -1.0 if miou is None or math.isnan(miou) else miou
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Backbone and decoder as two parameter groups with learning rates of their own."""
-    backbone = list(model.get_submodule("backbone").parameters())
+def make_optimizer(model: SegmentationNetwork, recipe: Recipe) -> torch.optim.Optimizer:
+    """Backbones and the rest as two parameter groups with learning rates of their own."""
+    backbone = [p for part in model.pretrained_backbones for p in part.parameters()]
     known = {id(parameter) for parameter in backbone}
     decoder = [parameter for parameter in model.parameters() if id(parameter) not in known]
     groups: list[dict[str, Any]] = [

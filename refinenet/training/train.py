@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from refinenet.checkpoints.load import load_checkpoint, load_imagenet_backbone, weights_path
+from refinenet.checkpoints.load import (
+    checkpoint_card,
+    load_checkpoint,
+    load_imagenet_backbone,
+    weights_path,
+)
 from refinenet.data.datasets import LabelledImages, open_dataset
 from refinenet.evaluation.evaluate import confusion
 from refinenet.evaluation.metrics import ConfusionMatrix
 from refinenet.evaluation.predict import predict
+from refinenet.network import SegmentationNetwork
 from refinenet.training.batches import Batches
 from refinenet.training.determinism import deterministic
 from refinenet.training.distributed import Processes, processes
@@ -32,10 +37,11 @@ from refinenet.training.qat import insert_fake_quantization
 from refinenet.training.recipe import Recipe
 from refinenet.training.run_folder import RunFolder
 from refinenet.training.state import EpochRecord, TrainingState
-from refinenet.variants import create_model
+from refinenet.variants import create_model, normalization_of, score_size
 from runtime.card import Card
 from runtime.errors import CheckFailed, InputError
 from runtime.files import existing_file, sha256_of
+from runtime.normalization import Normalization
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ def train(options: TrainOptions) -> Path:
             state.restore(saved)
             if team.is_first:
                 folder.write_results(state)
-        training = training_pass(options, state, images, team)
+        normalization = folder.card.normalization
+        training = training_pass(options, state, images, normalization, team)
         with (
             training.batches.plain_errors(),  # a loader can die while this process validates
             progress(options, training) as bar,
@@ -108,7 +115,9 @@ def train(options: TrainOptions) -> Path:
         ):
             while not state.finished:
                 passed = training.run(bar.update)
-                scores = team.from_first(lambda: validate(state, val_images, options, team))
+                scores = team.from_first(
+                    lambda: validate(state, val_images, normalization, options, team)
+                )
                 state.records.append(epoch_record(state.epoch + 1, passed, scores))
                 if team.is_first:
                     folder.save(state)
@@ -143,11 +152,17 @@ def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -
         details["quantization_aware"] = True
     if options.note is not None:
         details["note"] = options.note
+    normalization = (
+        normalization_of(options.variant)
+        if options.weights is None
+        else checkpoint_card(options.weights).normalization
+    )
     card = Card(
         variant=options.variant,
         classes=dataset.classes,
         palette=dataset.palette,
         ignore_id=dataset.ignore_id,
+        **normalization._asdict(),
         license_note=dataset.license_note,
         parents=started_from(options),
         tools={"torch": torch.__version__},
@@ -185,7 +200,7 @@ def initial_state(options: TrainOptions, images: LabelledImages, team: Processes
     return TrainingState(model, options.recipe, team.device)
 
 
-def initial_model(options: TrainOptions, images: LabelledImages) -> nn.Module:
+def initial_model(options: TrainOptions, images: LabelledImages) -> SegmentationNetwork:
     """A network to start from: fresh, with a trained backbone, or trained whole."""
     num_classes = len(images.dataset.classes)
     if options.new_classifier and options.weights is None:
@@ -198,13 +213,14 @@ def initial_model(options: TrainOptions, images: LabelledImages) -> nn.Module:
     return model
 
 
-def _trained_model(weights: Path, options: TrainOptions, num_classes: int) -> nn.Module:
+def _trained_model(weights: Path, options: TrainOptions, num_classes: int) -> SegmentationNetwork:
     model, given = load_checkpoint(weights)
     if given.variant != options.variant:
         raise InputError(f"{weights} is a {given.variant}; give --variant {given.variant}")
     if options.new_classifier:
-        fresh = create_model(options.variant, num_classes).get_submodule("classifier")
-        model.get_submodule("classifier")[-1] = fresh[-1]  # type: ignore[index,operator]
+        fresh = create_model(options.variant, num_classes)
+        for name in model.classifiers:
+            model.set_submodule(name, fresh.get_submodule(name))
     elif len(given.classes) != num_classes:
         raise InputError(
             f"{weights} has {len(given.classes)} classes; expected the {num_classes} of "
@@ -214,32 +230,45 @@ def _trained_model(weights: Path, options: TrainOptions, num_classes: int) -> nn
 
 
 def training_pass(
-    options: TrainOptions, state: TrainingState, images: LabelledImages, team: Processes
+    options: TrainOptions,
+    state: TrainingState,
+    images: LabelledImages,
+    normalization: Normalization,
+    team: Processes,
 ) -> TrainingPass:
     """The pass over these images, with the loss and the batches that the recipe asks for."""
     recipe = options.recipe
     if recipe.precision == "fp16" and team.device.type != "cuda":
         raise InputError("--precision fp16 needs --device cuda; on the CPU use bf16 or fp32")
     weights = team.from_first(lambda: class_weights(images, recipe.class_weights))
+    crop = recipe.augmentation.crop
+    at_scores = recipe.loss_at == "output"
+    size = score_size(options.variant, (crop, crop)) if at_scores else None
     return TrainingPass(
         state,
         team.wrapped(state.model),
-        PixelLoss(weights.to(team.device), images.dataset.ignore_id, recipe.loss_at),
-        Batches(images, recipe, team, options.workers),
+        PixelLoss(weights.to(team.device), images.dataset.ignore_id, size),
+        Batches(images, recipe, normalization, team, options.workers),
         team,
         options.accumulate,
     )
 
 
 def validate(
-    state: TrainingState, images: LabelledImages, options: TrainOptions, team: Processes
+    state: TrainingState,
+    images: LabelledImages,
+    normalization: Normalization,
+    options: TrainOptions,
+    team: Processes,
 ) -> ConfusionMatrix | None:
     """What the kept weights do with these images; None after an epoch that is not validated."""
     epoch = state.epoch + 1
     if epoch % options.validate_every and epoch != options.recipe.epochs:
         return None
     network = state.kept.eval()
-    return confusion(lambda frame: predict(network, frame, device=team.device), images)
+    return confusion(
+        lambda frame: predict(network, frame, normalization, device=team.device), images
+    )
 
 
 def epoch_record(epoch: int, passed: PassResult, scores: ConfusionMatrix | None) -> EpochRecord:

@@ -19,10 +19,12 @@ from runtime.card import (
     sidecar_path,
 )
 from runtime.engine.compatibility import check_machine, onnx_name
-from runtime.engine.precision_audit import Audit, audit_onnx, audit_rtx_plan, inspect_engine
+from runtime.engine.precision_audit import audit_rtx_plan, inspect_engine
 from runtime.errors import CardError, DeployError, DeviceError, InputError
 from runtime.files import existing_file, sha256_of
 from runtime.metadata import embedded_metadata
+from runtime.onnx.requested_precisions import audit_onnx
+from runtime.precisions import Audit
 
 KINDS = MappingProxyType(
     {".safetensors": "weights", ".onnx": "ONNX file", ".engine": "TensorRT engine"}

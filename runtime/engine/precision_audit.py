@@ -1,81 +1,22 @@
 """In which precision does each layer run, and which Q/DQ cost a kernel of their own?
 
-Three sources, from the strongest: TensorRT's inspector, which needs a GPU; the plan of a
-TensorRT-RTX engine, whose compiled program is text; the ONNX file, which is what was asked for.
+Two sources, the stronger first: TensorRT's inspector, which needs a GPU; the plan of a TensorRT-RTX
+engine, whose compiled program is text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime import tensorrt_api
 from runtime.errors import DeviceError
-from runtime.onnx.graph import Graph, Node, read_graph
+from runtime.precisions import Audit, Layer
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MARK = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """precision: of what it computes with: fp32, fp16, int8, or a type's own name.
-    nodes: the ONNX nodes in it."""
-
-    name: str
-    kind: str
-    precision: str
-    nodes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Audit:
-    """source: what the layers were read off, for people.
-    weighted: convolutions and matrix products. conversions: kernels of their own that do nothing
-    but quantize or dequantize, such as a Q/DQ that was not fused."""
-
-    source: str
-    weighted: tuple[Layer, ...]
-    conversions: tuple[str, ...]
-
-    @property
-    def precisions(self) -> dict[str, int]:
-        """How many of the weighted layers run in each precision, the most frequent first."""
-        return dict(Counter(layer.precision for layer in self.weighted).most_common())
-
-
-def audit_onnx(path: Path) -> Audit:
-    """What an ONNX file asks for; TensorRT may run it otherwise."""
-    graph = read_graph(path)
-    made_by = {name: node for node in graph.nodes for name in node.outputs}
-    weighted = [node for node in graph.nodes if node.op_type in WEIGHTED]
-    quantized = {node.inputs for node in weighted if _asked(node, graph, made_by) == "int8"}
-    fused = {name for inputs in quantized for name in inputs}
-    loose = [
-        node.name
-        for node in graph.nodes
-        if node.op_type == "DequantizeLinear" and not fused & set(node.outputs)
-    ]
-    return Audit(
-        "the ONNX file: what TensorRT is asked for, not what it runs",
-        tuple(
-            Layer(node.name, node.op_type, _asked(node, graph, made_by), (node.name,))
-            for node in weighted
-        ),
-        tuple(loose),
-    )
-
-
-def _asked(node: Node, graph: Graph, made_by: Mapping[str, Node]) -> str:
-    sources = [made_by[name].op_type for name in node.inputs[:2] if name in made_by]
-    if sources == ["DequantizeLinear"] * 2:
-        return "int8"
-    return graph.types.get(node.inputs[0], "unknown")
 
 
 # In the text of a plan: a tensor with its type, and a step of the program with what it reads.

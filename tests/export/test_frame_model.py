@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.frame_model import FrameModel
-from refinenet.data.augmentation import to_input
+from refinenet.data.network_input import to_input
 from runtime.card import Card
+from runtime.normalization import IMAGENET
 
 Frame = NDArray[np.uint8]
 
@@ -29,13 +32,23 @@ def network_input(frame: Frame, card: Card) -> Tensor:
 
 
 def test_the_network_is_given_what_it_was_trained_on(photo_frame: Frame, card: Card) -> None:
-    given, trained_on = network_input(photo_frame, card), to_input(photo_frame)
+    given, trained_on = network_input(photo_frame, card), to_input(photo_frame, IMAGENET)
     torch.testing.assert_close(given, trained_on, rtol=0, atol=1e-5)
+
+
+def test_a_network_that_takes_bgr_is_given_bgr(photo_frame: Frame, card: Card) -> None:
+    other = replace(card, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1), channel_order="BGR")
+    given, trained_on = (
+        network_input(photo_frame, other),
+        to_input(photo_frame, other.normalization),
+    )
+    torch.testing.assert_close(given, trained_on, rtol=0, atol=1e-5)
+    assert float((trained_on[0] - trained_on[2]).abs().mean()) > 0.1
 
 
 def test_swapped_channels_would_be_noticed(photo_frame: Frame, card: Card) -> None:
     swapped = np.ascontiguousarray(photo_frame[:, :, ::-1])
-    difference = network_input(swapped, card) - to_input(photo_frame)
+    difference = network_input(swapped, card) - to_input(photo_frame, IMAGENET)
     assert float(difference.abs().mean()) > 0.1
 
 
@@ -58,4 +71,4 @@ def test_the_mask_is_where_the_scores_are_largest(photo_frame: Frame, card: Card
 def test_the_network_itself_is_left_alone(kind: str, network: nn.Module, card: Card) -> None:
     names = {f"network.{name}" for name in network.state_dict()}
     own = FrameModel(network, card, kind).state_dict().keys() - names
-    assert own == {"mean", "scale", "rgb_from_bgr"}
+    assert own == {"mean", "scale", "from_bgr"}

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refinenet import create_model
-from refinenet.backbones.resnet import ResNet, TwoScale
+from refinenet.backbones.resnet import ResNet
+from refinenet.backbones.two_scale import TwoScale
 from refinenet.checkpoints.load import load_checkpoint, load_imagenet_backbone, save_checkpoint
-from refinenet.networks.blocks import ChainedResidualPooling, Pooling
+from refinenet.networks.blocks import PUBLISHED_POOLING, ChainedResidualPooling, Pooling
+from refinenet.networks.refinenet import BlockPlan, CascadePlan, TwoScaleRefineNet
 from refinenet.variants import VARIANTS, join_variant, split_variant
 from runtime.card import Card
 from runtime.errors import CheckpointError, InputError
@@ -127,7 +129,9 @@ def imagenet_resnet(path: Path) -> dict[str, Tensor]:
 
 def test_imagenet_weights_start_both_backbones(two_scale: TwoScale, tmp_path: Path) -> None:
     weights = imagenet_resnet(tmp_path / "resnet.pth")
-    load_imagenet_backbone(two_scale, tmp_path / "resnet.pth")
+    thin = CascadePlan(blocks=(BlockPlan((1,) * 8, 1),), reductions=(1,) * 8, light=True)
+    network = TwoScaleRefineNet(two_scale, thin, 2, PUBLISHED_POOLING)
+    load_imagenet_backbone(network, tmp_path / "resnet.pth")
     for backbone in (two_scale.large, two_scale.small):
         found = backbone.state_dict()
         assert all(torch.equal(found[key], value) for key, value in weights.items())

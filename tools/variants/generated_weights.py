@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from refinenet.checkpoints.load import published_card, save_checkpoint
-from refinenet.data.augmentation import to_input
+from refinenet.data.network_input import to_input
 from refinenet.variants import create_model
 from runtime.frames import Frame, read_frame
+from runtime.normalization import IMAGENET
 
 NUM_CLASSES = 21
 SEED = 0
@@ -32,7 +33,7 @@ def write_generated(variant: str, path: Path, photo: Frame) -> Path:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean over what it sees, which is one image
     with torch.no_grad():
-        network.train()(to_input(photo)[None])
+        network.train()(to_input(photo, IMAGENET)[None])
     save_checkpoint(path, network.eval(), published_card(variant, NUM_CLASSES))
     return path
 

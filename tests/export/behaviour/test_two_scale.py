@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from export.frame_model import FrameModel
 from export.to_onnx import OnnxOptions, exported
-from refinenet.backbones.resnet import Backbone, TwoScale
-from refinenet.networks.blocks import RefineNetBlock, conv
-from refinenet.networks.refinenet import CascadedRefineNet, TwoScaleRefineNet
+from refinenet.backbones.backbone import Backbone
+from refinenet.backbones.two_scale import TwoScale
+from refinenet.networks.blocks import PUBLISHED_POOLING
+from refinenet.networks.refinenet import BlockPlan, CascadePlan, TwoScaleRefineNet
 from runtime.card import Card
 
 
@@ -33,23 +34,19 @@ class NarrowBackbone(Backbone):
         return x4, self.layer(x4)
 
 
-class NarrowTwoScale(TwoScaleRefineNet):
-    """Few levels and channels: quick to export, and resized as the real one is."""
+# Few levels and channels: quick to export, and resized as the real one is.
+NARROW = CascadePlan(blocks=(BlockPlan((6, 6), 6), BlockPlan((4, 4, 6), 4)), reductions=None)
 
-    def __init__(self) -> None:
-        CascadedRefineNet.__init__(
-            self,
-            TwoScale(NarrowBackbone(), NarrowBackbone()),
-            reductions=[nn.Identity() for _ in range(4)],
-            blocks=[RefineNetBlock([6, 6], 6), RefineNetBlock([4, 4, 6], 4)],
-            classifier=conv(4, 3, 3, bias=True),
-        )
+
+def narrow_two_scale() -> TwoScaleRefineNet:
+    backbones = TwoScale(NarrowBackbone(), NarrowBackbone())
+    return TwoScaleRefineNet(backbones, NARROW, num_classes=3, pooling=PUBLISHED_POOLING)
 
 
 @pytest.fixture(scope="module")
 def model(card: Card) -> FrameModel:
     torch.manual_seed(0)
-    return FrameModel(NarrowTwoScale(), card, "logits").eval()
+    return FrameModel(narrow_two_scale(), card, "logits").eval()
 
 
 def error(model: FrameModel, graph: onnx.ModelProto, frames: NDArray[np.uint8]) -> float:

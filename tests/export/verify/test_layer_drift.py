@@ -26,6 +26,7 @@ from export.verify.layer_drift import ORDINARY, LayerReport, against_fp32, again
 from export.verify.verdict import FAILED, StageResult
 from export.verify.verify import VerifyOptions, inside, save_results, verify
 from runtime.frames import Frame
+from runtime.normalization import IMAGENET
 
 Run = Callable[[], tuple[StageResult, LayerReport]]
 
@@ -92,7 +93,7 @@ def sound(exported: Path, network: nn.Module, small_photo: Frame) -> dict[str, L
     """The layers of the exports as they are, by stage."""
     fp32 = exported / "street.fp32.onnx"
     return {
-        "fp32": against_pytorch(fp32, network, [small_photo]),
+        "fp32": against_pytorch(fp32, network, IMAGENET, [small_photo]),
         "fp16": against_fp32(exported / "street.fp16.onnx", fp32, [small_photo]),
         "int8": against_fp32(exported / "street.int8.onnx", fp32, [small_photo]),
     }
@@ -130,7 +131,7 @@ def test_any_size_and_batch_can_be_compared(
     dynamic: Path, network: nn.Module, small_photo: Frame
 ) -> None:
     frames = np.repeat(small_photo[:, :96, :128], 2, axis=0)
-    report = against_pytorch(dynamic, network, [frames])
+    report = against_pytorch(dynamic, network, IMAGENET, [frames])
     assert report.first is None
     assert report.layers[-1].drift < 1e-4
 

@@ -16,13 +16,13 @@ from export.verify.preprocessing import (
     INPUT_LIMITS,
     cause_of_difference,
     network_input,
-    training_input,
 )
 from export.verify.stages import OnnxStage
 from export.verify.verify import VerifyOptions, verify
-from refinenet.data.augmentation import to_input
-from runtime.card import IMAGENET_MEAN, Card, read_card
+from refinenet.data.network_input import to_input
+from runtime.card import Card, read_card
 from runtime.frames import Frame
+from runtime.normalization import IMAGENET
 from runtime.resize import fit
 
 Image = NDArray[np.float32]
@@ -41,7 +41,7 @@ def test_every_export_feeds_what_training_feeds(
 ) -> None:
     found = fed_by(exported / f"street.{precision}.onnx", small_photo[0])
     np.testing.assert_allclose(
-        found, to_input(small_photo[0]).numpy(), rtol=0, atol=INPUT_LIMITS[precision]
+        found, to_input(small_photo[0], IMAGENET).numpy(), rtol=0, atol=INPUT_LIMITS[precision]
     )
 
 
@@ -55,7 +55,7 @@ def test_a_frame_of_another_size_is_stretched_as_a_whole(
     exported: Path, photo_frame: Frame
 ) -> None:
     path = exported / "street.fp32.onnx"
-    expected = to_input(cv2.resize(photo_frame, (160, 120), interpolation=cv2.INTER_AREA))
+    expected = to_input(cv2.resize(photo_frame, (160, 120), interpolation=cv2.INTER_AREA), IMAGENET)
     found = fed_by(path, fit(photo_frame, read_card(path)))
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-4)
 
@@ -66,10 +66,12 @@ def test_a_letterbox_is_filled_as_training_fills_beyond_the_image(
     path = exported / "street.fp32.onnx"
     found = fed_by(path, fit(photo_frame, replace(read_card(path), resize_policy="letterbox")))
     # 427x640 in 120x160 leaves 107 rows, and 6 above them.
-    grey = np.round(255 * np.array(IMAGENET_MEAN[::-1])).astype(np.uint8)  # of training's padding
-    border = to_input(np.tile(grey, (6, 160, 1))).numpy()
+    grey = np.round(255 * np.array(IMAGENET.mean[::-1])).astype(np.uint8)  # of training's padding
+    border = to_input(np.tile(grey, (6, 160, 1)), IMAGENET).numpy()
     np.testing.assert_allclose(found[:, :6], border, rtol=0, atol=1e-4)
-    photo = to_input(cv2.resize(photo_frame, (160, 107), interpolation=cv2.INTER_AREA)).numpy()
+    photo = to_input(
+        cv2.resize(photo_frame, (160, 107), interpolation=cv2.INTER_AREA), IMAGENET
+    ).numpy()
     np.testing.assert_allclose(found[:, 6:113], photo, rtol=0, atol=1e-4)
 
 
@@ -80,20 +82,11 @@ def test_verify_measures_it_in_every_stage(folder: Path, weights: Path, photo: P
     assert all(0 < errors[name] < 5e-3 for name in ("fp16", "int8"))
 
 
-def test_a_foreign_network_is_fed_as_its_card_says(card: Card, small_photo: Frame) -> None:
-    foreign = replace(card, variant="package:function", mean=(0.5,) * 3, std=(0.25,) * 3)
-    found = training_input(small_photo[0], foreign).numpy()
-    rgb = small_photo[0, :, :, ::-1].transpose(2, 0, 1)
-    np.testing.assert_allclose(found, (rgb / 255 - 0.5) / 0.25, rtol=0, atol=1e-5)
-    own = training_input(small_photo[0], replace(card, mean=(0.5,) * 3))  # a card that is wrong
-    assert (own == to_input(small_photo[0])).all()
-
-
 def test_the_cause_of_a_difference_is_told(card: Card, small_photo: Frame) -> None:
-    right = to_input(small_photo[0]).numpy()
+    right = to_input(small_photo[0], IMAGENET).numpy()
     mean, std = (np.array(values)[:, None, None] for values in (card.mean, card.std))
     unit = (right * std + mean).astype(np.float32)  # 0 to 1
-    swapped = to_input(small_photo[0, :, :, ::-1]).numpy()
+    swapped = to_input(small_photo[0, :, :, ::-1], IMAGENET).numpy()
     assert cause_of_difference(right, swapped, card) == "red and blue are swapped"
     assert cause_of_difference(right, unit, card) == (
         "as if normalized with mean 0.000, 0.000, 0.000 and std 1.000, 1.000, 1.000"

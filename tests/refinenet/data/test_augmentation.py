@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from refinenet.data.augmentation import Augmentation, augment, to_input
+from refinenet.data.augmentation import Augmentation, augment
 from refinenet.data.datasets import CAMVID, open_dataset
+from refinenet.data.network_input import to_input
 from runtime.frames import Frame, Mask
+from runtime.normalization import IMAGENET
 
 IGNORE = CAMVID.ignore_id
 MEAN_BGR = (104, 116, 124)  # 255 times ImageNet's mean, rounded
@@ -24,7 +26,7 @@ def sample(camvid: Path) -> tuple[Frame, Mask]:
 def augmented(
     sample: tuple[Frame, Mask], options: Augmentation, seed: int = 0
 ) -> tuple[Frame, Mask]:
-    return augment(*sample, IGNORE, options, np.random.default_rng(seed))
+    return augment(*sample, IGNORE, IMAGENET, options, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("crop", [64, 321, 900])
@@ -123,7 +125,7 @@ def test_the_scale_stays_in_its_range(sample: tuple[Frame, Mask]) -> None:
 
 def test_to_input_is_the_formula_in_rgb_order() -> None:
     frame = np.array([[[0, 128, 255], [10, 20, 30]]], np.uint8)  # blue, green, red
-    tensor = to_input(frame)
+    tensor = to_input(frame, IMAGENET)
     assert (tensor.shape, tensor.dtype) == ((3, 1, 2), torch.float32)
     expected = torch.tensor(
         [
@@ -133,7 +135,7 @@ def test_to_input_is_the_formula_in_rgb_order() -> None:
         ]
     )
     torch.testing.assert_close(tensor[:, 0], expected)
-    wrong_order = to_input(np.ascontiguousarray(frame[:, :, ::-1]))
+    wrong_order = to_input(np.ascontiguousarray(frame[:, :, ::-1]), IMAGENET)
     assert not torch.allclose(wrong_order[:, 0], expected)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from refinenet.checkpoints.load import save_checkpoint
 from refinenet.evaluation.passes import Passes, Tiles
 from refinenet.evaluation.predict import TorchSegmenter, check_device, class_scores, predict
+from runtime.card import Card
 from runtime.errors import DeviceError
 from runtime.frames import read_frame
+from runtime.normalization import IMAGENET
 
 CLASSES = 5
 
@@ -63,7 +67,9 @@ def test_tiles_change_nothing_for_a_network_that_looks_at_single_pixels(
     overlap: int, frame: NDArray[np.uint8], image: Tensor
 ) -> None:
     network, tiled = convolution(1), Passes(tiles=Tiles((32, 48), overlap))
-    np.testing.assert_array_equal(predict(network, frame, tiled), predict(network, frame))
+    np.testing.assert_array_equal(
+        predict(network, frame, IMAGENET, tiled), predict(network, frame, IMAGENET)
+    )
     with torch.inference_mode():
         whole = class_scores(network, image)
         pieces = class_scores(network, image, tiled)
@@ -83,31 +89,31 @@ def test_tiles_show_at_their_edges_and_an_overlap_hides_it(image: Tensor) -> Non
 
 def test_the_network_never_sees_more_than_a_tile(frame: NDArray[np.uint8]) -> None:
     network = Recorder(convolution(3))
-    predict(network, frame, Passes((1, 2), flip=True, tiles=Tiles((32, 64), 16)))
+    predict(network, frame, IMAGENET, Passes((1, 2), flip=True, tiles=Tiles((32, 64), 16)))
     assert set(network.sizes) == {(32, 64)}
-    predict(network, frame, Passes(tiles=Tiles((512, 512))))
+    predict(network, frame, IMAGENET, Passes(tiles=Tiles((512, 512))))
     assert network.sizes[-1] == frame.shape[:2]
 
 
 def test_the_network_sees_every_scale_and_its_mirror_image(frame: NDArray[np.uint8]) -> None:
     network = Recorder(convolution(1))
-    predict(network, frame, Passes((0.5, 1), flip=True, shorter_edge=(150, 300)))
+    predict(network, frame, IMAGENET, Passes((0.5, 1), flip=True, shorter_edge=(150, 300)))
     assert network.sizes == [(75, 101)] * 2 + [(150, 202)] * 2
 
 
 def test_flip_makes_the_mask_of_a_symmetric_frame_symmetric(frame: NDArray[np.uint8]) -> None:
     symmetric = np.concatenate([frame, frame[:, ::-1]], 1)
     network = convolution(3)
-    alone = predict(network, symmetric)
-    both = predict(network, symmetric, Passes(flip=True))
+    alone = predict(network, symmetric, IMAGENET)
+    both = predict(network, symmetric, IMAGENET, Passes(flip=True))
     assert (alone != alone[:, ::-1]).any(), "the network is symmetric, so this test shows nothing"
     np.testing.assert_array_equal(both, both[:, ::-1])
 
 
 def test_a_mirrored_frame_gives_the_mirrored_mask(frame: NDArray[np.uint8]) -> None:
     network, passes = convolution(3), Passes(flip=True)
-    mirrored = predict(network, np.ascontiguousarray(frame[:, ::-1]), passes)
-    np.testing.assert_array_equal(mirrored[:, ::-1], predict(network, frame, passes))
+    mirrored = predict(network, np.ascontiguousarray(frame[:, ::-1]), IMAGENET, passes)
+    np.testing.assert_array_equal(mirrored[:, ::-1], predict(network, frame, IMAGENET, passes))
 
 
 def test_one_pass_gives_logits() -> None:
@@ -122,7 +128,7 @@ def test_probabilities_are_averaged_and_not_logits() -> None:
     first = (2 / (1 + np.exp(2)) + 1 / (1 + np.exp(-9))) / 3
     expected = torch.tensor([first, 1 - first])[:, None, None].expand(2, 8, 8)
     torch.testing.assert_close(scores[0].double(), expected, rtol=1e-6, atol=0)
-    assert predict(network, np.zeros((8, 8, 3), np.uint8), passes).all()
+    assert predict(network, np.zeros((8, 8, 3), np.uint8), IMAGENET, passes).all()
 
 
 def test_scores_are_as_large_as_the_frame_whatever_the_network_gives(
@@ -130,7 +136,7 @@ def test_scores_are_as_large_as_the_frame_whatever_the_network_gives(
 ) -> None:
     coarse = nn.Conv2d(3, CLASSES, 7, stride=4, padding=3)
     for passes in (Passes(), Passes((0.4, 1.2), flip=True), Passes(tiles=Tiles((48, 48), 16))):
-        mask = predict(coarse, frame, passes)
+        mask = predict(coarse, frame, IMAGENET, passes)
         assert (mask.shape, mask.dtype) == (frame.shape[:2], np.uint8)
 
 
@@ -148,3 +154,13 @@ def test_opened_weights_say_what_they_are_and_what_runs_them(frame: NDArray[np.u
     assert segmenter.card.variant == "lw-mobilenetv2"
     assert segmenter.description == f"PyTorch {torch.__version__}, cpu"
     assert segmenter(frame).shape == frame.shape[:2]
+
+
+def test_weights_are_fed_what_their_card_says(
+    mobile: nn.Module, mobile_card: Card, frame: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    other_card = replace(mobile_card, mean=(0.2, 0.6, 0.4), std=(0.5, 0.1, 0.3))
+    save_checkpoint(tmp_path / "other.safetensors", mobile, other_card)
+    mask = TorchSegmenter(tmp_path / "other.safetensors")(frame)
+    assert (mask == predict(mobile, frame, other_card.normalization)).all()
+    assert (mask != predict(mobile, frame, IMAGENET)).any()

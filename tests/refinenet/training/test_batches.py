@@ -17,6 +17,7 @@ from refinenet.training.batches import Batches, GlobalBatches
 from refinenet.training.distributed import Processes
 from refinenet.training.recipe import Recipe
 from runtime.errors import InputError
+from runtime.normalization import IMAGENET
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(batch=4, seed=3, augmentation=Augmentation(crop=32))
@@ -51,7 +52,7 @@ def images(tiny_camvid: Path) -> LabelledImages:
 
 
 def epochs(images: LabelledImages, workers: int) -> list[torch.Tensor]:
-    batches = Batches(images, RECIPE, Processes(0, 1, CPU), workers)
+    batches = Batches(images, RECIPE, IMAGENET, Processes(0, 1, CPU), workers)
     return [tensor for epoch in (0, 1) for pair in batches.of_epoch(epoch) for tensor in pair]
 
 
@@ -68,7 +69,7 @@ def test_a_loader_process_that_dies_is_one_clear_line(
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(LabelledImages, "read", die)
-    batches = Batches(images, RECIPE, Processes(0, 1, CPU), workers=1)
+    batches = Batches(images, RECIPE, IMAGENET, Processes(0, 1, CPU), workers=1)
     with pytest.raises(InputError, match="a loader process died") as error, batches.plain_errors():
         list(batches.of_epoch(0))
     assert "fewer than --workers 1" in str(error.value)
@@ -79,7 +80,7 @@ def test_a_loader_process_that_dies_is_one_clear_line(
 def test_a_connection_that_breaks_is_the_death_of_a_loader_process_or_of_none(
     images: LabelledImages, error: Exception
 ) -> None:
-    batches = Batches(images, RECIPE, Processes(0, 1, CPU), workers=1)
+    batches = Batches(images, RECIPE, IMAGENET, Processes(0, 1, CPU), workers=1)
     before = multiprocessing.active_children()
     list(batches.of_epoch(0))
     (worker,) = (child for child in multiprocessing.active_children() if child not in before)
@@ -97,6 +98,6 @@ def test_a_connection_that_breaks_is_the_death_of_a_loader_process_or_of_none(
 
 
 def test_errors_of_others_pass_through(images: LabelledImages) -> None:
-    batches = Batches(images, RECIPE, Processes(0, 1, CPU), workers=0)
+    batches = Batches(images, RECIPE, IMAGENET, Processes(0, 1, CPU), workers=0)
     with pytest.raises(RuntimeError, match="of the network"), batches.plain_errors():
         raise RuntimeError("of the network")

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refinenet.training.loss import PixelLoss
+from refinenet.variants import score_size
 
 IGNORE = 255
 WEIGHTS = torch.tensor([0.5, 1.0, 3.0])
@@ -51,7 +52,7 @@ def test_the_mean_of_the_parts_means_is_another_number(batch: tuple[Tensor, Tens
 
 def test_at_the_output_labels_are_sampled_at_stride_4(batch: tuple[Tensor, Tensor]) -> None:
     scores, labels = batch
-    loss = PixelLoss(WEIGHTS, IGNORE, "output")
+    loss = PixelLoss(WEIGHTS, IGNORE, (scores.shape[2], scores.shape[3]))
     targets = loss.targets(labels)
     assert torch.equal(targets, labels[:, 2::4, 2::4])  # the pixels nearest to the scores' centres
     expected = F.cross_entropy(scores, targets, WEIGHTS, ignore_index=IGNORE).item()
@@ -61,7 +62,8 @@ def test_at_the_output_labels_are_sampled_at_stride_4(batch: tuple[Tensor, Tenso
 @pytest.mark.parametrize(("side", "expected"), [(64, 16), (65, 17), (67, 17), (68, 17)])
 def test_targets_at_the_output_have_the_size_of_the_scores(side: int, expected: int) -> None:
     labels = torch.zeros(2, side, 2 * side, dtype=torch.int64)
-    targets = PixelLoss(WEIGHTS, IGNORE, "output").targets(labels)
+    size = score_size("lw-mobilenetv2", (side, 2 * side))
+    targets = PixelLoss(WEIGHTS, IGNORE, size).targets(labels)
     assert (targets.shape, targets.dtype) == ((2, expected, -(-side // 2)), torch.int64)
 
 

@@ -17,12 +17,13 @@ from runtime.errors import InputError
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def recipe_of(*arguments: str) -> Recipe:
+def recipe_of(*arguments: str, variant: str = "lw-mobilenetv2") -> Recipe:
     parser = argparse.ArgumentParser()
     add_recipe_options(parser)
     given = vars(parser.parse_args(arguments))
+    given["variant"] = variant
     recipe = take_recipe(given)
-    assert given == {}  # nothing is left over
+    assert given == {"variant": variant}  # nothing else is left over
     return recipe
 
 
@@ -58,6 +59,14 @@ def test_refinenet_paper_is_the_authors_recipe() -> None:
     assert rates(recipe, 0.9) == pytest.approx((5e-6, 5e-5))
     assert (recipe.epochs, recipe.batch, recipe.loss_at) == (600, 1, "output")
     assert recipe.augmentation == Augmentation(400, (0.7, 1.3), 0, 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("variant", "preset"),
+    [("lw-101", "light-weight"), ("refinenet-50+conv-pool", "refinenet-paper")],
+)
+def test_paper_is_the_recipe_of_the_variants_paper(variant: str, preset: str) -> None:
+    assert recipe_of("--preset", "paper", variant=variant) == PRESETS[preset]
 
 
 def test_every_entry_of_a_recipe_has_an_option() -> None:

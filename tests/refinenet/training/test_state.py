@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from refinenet.backbones.backbone import Backbone
+from refinenet.network import SegmentationNetwork
 from refinenet.training.recipe import Recipe
 from refinenet.training.state import EpochRecord, TrainingState
 
@@ -16,15 +18,25 @@ RECIPE = Recipe(epochs=10, optimizer="sgd", momentum=0, weight_decay=0, warmup=0
 NAN = float("nan")
 
 
-class Tiny(nn.Module):
+class OneWeight(Backbone):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1, bias=False)
+
+
+class Tiny(SegmentationNetwork):
     """One weight of 0 in the backbone, one of 0 outside."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Linear(1, 1, bias=False)
+        self.backbone = OneWeight()
         self.head = nn.Linear(1, 1, bias=False)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
+
+    @property
+    def pretrained_backbones(self) -> tuple[Backbone, ...]:
+        return (self.backbone,)
 
 
 def state_with(recipe: Recipe, *mious: float | None) -> TrainingState:

@@ -18,11 +18,11 @@ from runtime.cuda import gpu
 from runtime.engine.precision_audit import (
     Audit,
     audit_inspector,
-    audit_onnx,
     audit_rtx_plan,
     inspect_engine,
     inspector_json,
 )
+from runtime.onnx.requested_precisions import audit_onnx
 
 CHANNELS = 16
 

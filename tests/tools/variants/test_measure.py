@@ -11,10 +11,11 @@ import torch
 
 from benchmarks.host.environment import environment
 from refinenet.checkpoints.load import load_checkpoint
-from refinenet.data.augmentation import to_input
+from refinenet.data.network_input import to_input
 from refinenet.variants import VARIANTS
 from runtime.errors import CheckFailed, InputError
 from runtime.frames import Frame, read_frame
+from runtime.normalization import IMAGENET
 from tools.timed_command import run
 from tools.variants import measure as variants
 from tools.variants import table as variants_table
@@ -174,7 +175,7 @@ def test_generated_weights_are_the_same_every_time(tmp_path: Path, photo: Path) 
     assert one.read_bytes() == other.read_bytes()
     network, card = load_checkpoint(one)
     with torch.inference_mode():
-        scores = network(to_input(frame)[None])
+        scores = network(to_input(frame, IMAGENET)[None])
     assert scores.isfinite().all()
     assert 1e-3 < scores.std() < 100
     assert len(card.classes) == scores.shape[1] == 21
