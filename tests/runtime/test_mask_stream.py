@@ -102,7 +102,7 @@ def test_a_failing_gpu_ends_the_stream_and_not_the_segmenter(
     masks = on_engine.stream(frames(9))
     next(masks)
     strict_gpu.failing["cudaMemcpyAsync"] = 0
-    with pytest.raises(DeviceError, match="^cudaMemcpyAsync "):
+    with pytest.raises(DeviceError, match=r"^cudaMemcpyAsync "):
         list(masks)
     del strict_gpu.failing["cudaMemcpyAsync"]
     frame = frames(1)[0]

@@ -130,7 +130,7 @@ def test_out_of_memory_says_what_is_free(opened: Opener, device: Gpu) -> None:
 def test_an_error_names_the_call(opened: Opener, device: Gpu) -> None:
     with opened() as segmenter:
         device.failing["memcpy_htod_async"] = 0
-        with pytest.raises(DeviceError, match="^cuMemcpyHtoDAsync .*memcpy_htod_async"):
+        with pytest.raises(DeviceError, match=r"^cuMemcpyHtoDAsync .*memcpy_htod_async"):
             segmenter(noise(6, 8, 3))
 
 

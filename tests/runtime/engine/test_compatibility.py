@@ -100,10 +100,10 @@ def test_hardware_compatibility_opens_an_engine_to_ampere_and_later(
     elsewhere = FULL | {"version": "11.4.0", "compute_capabilities": ["sm_80"]}
     check_machine(engine, elsewhere | {"hardware": "ampere_plus"})
     for hardware in ("none", "same_compute_capability"):
-        with pytest.raises(EngineMismatch, match="sm_80; .*sm_87"):
+        with pytest.raises(EngineMismatch, match=r"sm_80; .*sm_87"):
             check_machine(engine, elsewhere | {"hardware": hardware})
     monkeypatch.setattr(compatibility, "_compute_capability", lambda _: "sm_75")
-    with pytest.raises(EngineMismatch, match="sm_80 and later; .*sm_75"):
+    with pytest.raises(EngineMismatch, match=r"sm_80 and later; .*sm_75"):
         check_machine(engine, elsewhere | {"hardware": "ampere_plus"})
 
 

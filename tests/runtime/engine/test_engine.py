@@ -316,7 +316,7 @@ def test_a_frame_that_fails_does_not_harm_the_next(
         for seed in range(3):
             engine(frames(*SMALL, seed=seed))
         strict_gpu.failing["cudaGraphLaunch"] = 0
-        with pytest.raises(DeviceError, match="^cudaGraphLaunch "):
+        with pytest.raises(DeviceError, match=r"^cudaGraphLaunch "):
             engine(frames(*SMALL))
         del strict_gpu.failing["cudaGraphLaunch"]
         batch = frames(*SMALL, seed=9)
