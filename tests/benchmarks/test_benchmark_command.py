@@ -154,7 +154,7 @@ def test_a_file_that_onnx_runtime_refuses_leaves_no_record(
         (("--images", "{photos}", "--split", "test"), "--split .* --data"),
         (("--images", "{photos}", "--dataset", "voc"), "--dataset .* --data"),
         (("--images", "{photos}", "--batch", "1,2"), "--batch 2 .* offline .*multi"),
-        (("--images", "{photos}", "--seconds", "0"), "number above zero"),
+        (("--images", "{photos}", "--seconds", "0"), "--seconds"),
         (("--images", "{photos}", "--scenario", "servers"), "single"),
         (("--images", "{photos}", "--scenario", "server"), "--latency-bound"),
         (("--images", "{photos}", "--batch", "2"), " 1 .* 2.*--batch 1"),
