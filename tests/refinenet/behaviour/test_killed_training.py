@@ -116,8 +116,9 @@ def run(options: TrainOptions, prepare: Callable[[], None] | None) -> None:
 
 def started(options: TrainOptions, prepare: Callable[[], None] | None = None) -> BaseProcess:
     # Forked from a process that imported torch and did nothing else: quick, and no threads in it.
+    # An optimizer would import torch._dynamo, which takes seconds, in every process anew.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["refinenet.training.train"])
+    context.set_forkserver_preload(["refinenet.training.train", "torch._dynamo"])
     process = context.Process(target=run, args=(options, prepare))
     process.start()
     return process
