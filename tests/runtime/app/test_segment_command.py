@@ -173,7 +173,7 @@ def test_a_video_cut_short_is_said(
     assert run("segment", cut, "--model", model, "--output", tmp_path / "out.mp4") == 0
     captured = capsys.readouterr()
     assert captured.out.startswith(f"{tmp_path / 'out.mp4'}: 22 frames")
-    assert "promises 377 frames" in captured.err
+    assert " 377 frames" in captured.err
 
 
 def test_the_wrong_input_is_one_line_and_exit_2(

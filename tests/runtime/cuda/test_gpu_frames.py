@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_refused(array: Any, message: str) -> None:
 def test_another_size_cannot_be_resized_on_the_host(segmenter: Segmenter) -> None:
     with pytest.raises(InputError, match=r"\(4, 4\).*\(6, 8\)"):
         segmenter(ArrayInterface(1, (4, 4, 3)))
-    with pytest.raises(InputError, match=r"^2 .*1 to 1"):
+    with pytest.raises(InputError, match=r"^2 .* 1 .*1;"):
         segmenter(ArrayInterface(1, (2, 6, 8, 3)))
 
 

@@ -169,7 +169,7 @@ def test_an_engine_without_a_card_is_refused(engine: Path) -> None:
     ],
 )
 def test_the_hint_names_the_onnx_file(name: str, source: str) -> None:
-    assert rebuild_hint(Path(name)) == f"Rebuild it here: refinenet build {source}"
+    assert rebuild_hint(Path(name)).endswith(f": refinenet build {source}")
 
 
 def test_cuda_says_which_call_failed_and_why() -> None:
