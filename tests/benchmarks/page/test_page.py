@@ -84,9 +84,7 @@ def test_a_planted_accuracy_fault_is_red(record: Record) -> None:
         red = [attributes for attributes in page.attributes("tr") if attributes.get("class")]
         assert [row["class"] for row in red] == ["failed"] * count
         assert page.text.count("✗ FAILED") == count
-        assert ("97.000 % of pixels agree with PyTorch, the gate is 98.00 %" in page.text) == (
-            count == 1
-        )
+        assert ("97.000 %" in page.text) == ("98.00 %" in page.text) == (count == 1)
 
 
 def test_strings_of_a_record_never_become_markup(full: Record, pictures: Pictures) -> None:
