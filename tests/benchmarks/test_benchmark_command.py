@@ -137,7 +137,7 @@ def test_a_file_that_onnx_runtime_refuses_leaves_no_record(
     onnx.save(contents, hostile := tmp_path / "hostile.onnx")
     file = tmp_path / "record.json"
     arguments = [str(model), str(hostile), "--images", str(photos), "--json", str(file)]
-    with pytest.raises(InputError, match=r"cannot load .*hostile\.onnx"):
+    with pytest.raises(InputError, match=r"hostile\.onnx"):
         benchmark([*arguments, *QUICK])
     assert not file.exists()
 

@@ -104,7 +104,7 @@ def test_problems_are_exit_code_1(field: Path, capsys: pytest.CaptureFixture[str
     (field / "labels/train/a.png").unlink()
     assert run(field) == 1
     printed = capsys.readouterr()
-    assert f"problem: {field}/labels/train/a.png is missing" in printed.out
+    assert f"problem: {field}/labels/train/a.png " in printed.out
     assert "train: 1 readable images" in printed.out
     assert printed.err == f"refinenet data: CheckFailed: 1 problems in {field}\n"
 

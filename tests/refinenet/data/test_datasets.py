@@ -112,7 +112,7 @@ def test_a_label_of_another_size_is_refused(one_image: LabelledImages) -> None:
 def test_a_label_that_holds_no_ids_is_refused(one_image: LabelledImages, mode: str) -> None:
     file = one_image.pairs[0][1]
     Image.new(mode, (480, 360)).save(file, "TIFF")
-    with pytest.raises(InputError, match=f" {mode} image"):
+    with pytest.raises(InputError, match=f" {mode} "):
         read_label(file)
 
 

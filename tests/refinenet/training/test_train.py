@@ -418,7 +418,7 @@ def test_a_broken_label_is_one_line_wherever_it_is_read(
     with pytest.raises(InputError) as error:
         train(replace(options, data=data, output=tmp_path, recipe=recipe, workers=workers))
     assert str(error.value).startswith(f"{data}/labels/train/")
-    assert " RGB image" in str(error.value)
+    assert " RGB " in str(error.value)
 
 
 @pytest.mark.parametrize("moment", ["validate", "epoch_record"])
