@@ -110,7 +110,7 @@ def test_where_nothing_can_run_the_record_is_written_and_the_command_fails(
     engine: Path, photos: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "record.json"
-    with pytest.raises(DeviceError, match="none of the 3 backends"):
+    with pytest.raises(DeviceError, match=r" 3 .*refinenet doctor"):
         benchmark([str(engine), "--images", str(photos), "--json", str(file), *QUICK])
     assert read_record(file).results[0].not_run
 
@@ -120,7 +120,7 @@ def test_after_its_time_nothing_is_opened_and_it_says_so(
 ) -> None:
     file = tmp_path / "record.json"
     arguments = [str(model), "--images", str(photos), "--json", str(file), *QUICK]
-    with pytest.raises(DeviceError, match="none of the 1 backends"):
+    with pytest.raises(DeviceError, match=r" 1 .*refinenet doctor"):
         benchmark([*arguments, "--total-seconds", "1e-9"])
     record = read_record(file)
     assert record.conditions.total_seconds == 1e-9
@@ -137,7 +137,7 @@ def test_a_file_that_onnx_runtime_refuses_leaves_no_record(
     onnx.save(contents, hostile := tmp_path / "hostile.onnx")
     file = tmp_path / "record.json"
     arguments = [str(model), str(hostile), "--images", str(photos), "--json", str(file)]
-    with pytest.raises(InputError, match=r"cannot load .*hostile\.onnx"):
+    with pytest.raises(InputError, match=r"hostile\.onnx"):
         benchmark([*arguments, *QUICK])
     assert not file.exists()
 
@@ -146,23 +146,23 @@ def test_a_file_that_onnx_runtime_refuses_leaves_no_record(
     ("extra", "message"),
     [
         ((), "--images"),
-        (("--images", "missing.jpg"), "does not exist"),
+        (("--images", "missing.jpg"), r"missing\.jpg"),
         (("--images", "{photos}", "--against", "torch"), "--weights"),
-        (("--images", "{photos}", "--against", "all"), "--against all needs the weights"),
-        (("--images", "{photos}", "--streams", "4"), "--streams is for the scenario multi"),
-        (("--images", "{photos}", "--latency-bound", "9"), "--latency-bound is for the .* server"),
+        (("--images", "{photos}", "--against", "all"), "--against all .*weights"),
+        (("--images", "{photos}", "--streams", "4"), "--streams .* multi"),
+        (("--images", "{photos}", "--latency-bound", "9"), "--latency-bound .* server"),
         (("--images", "{photos}", "--split", "test"), "--split .* --data"),
         (("--images", "{photos}", "--dataset", "voc"), "--dataset .* --data"),
-        (("--images", "{photos}", "--batch", "1,2"), "--batch 2 is for .* offline and multi"),
-        (("--images", "{photos}", "--seconds", "0"), "number above zero"),
+        (("--images", "{photos}", "--batch", "1,2"), "--batch 2 .* offline .*multi"),
+        (("--images", "{photos}", "--seconds", "0"), "--seconds"),
         (("--images", "{photos}", "--scenario", "servers"), "single"),
         (("--images", "{photos}", "--scenario", "server"), "--latency-bound"),
-        (("--images", "{photos}", "--batch", "2"), "1 frames at a time; expected 2"),
-        (("--images", "{photos}", "--against", "tensorflow"), "expected some of torch"),
-        (("--images", "{photos}", "--weights", "no-such-weights"), "does not exist"),
+        (("--images", "{photos}", "--batch", "2"), " 1 .* 2.*--batch 1"),
+        (("--images", "{photos}", "--against", "tensorflow"), "tensorflow.*torch"),
+        (("--images", "{photos}", "--weights", "no-such-weights"), "no-such-weights"),
         (("--images", "{photos}", "--json", "{photos}"), "is a folder"),
-        (("--images", "{photos}", "--size", "48x64"), "24x32; expected 48x64"),
-        (("--data", "{photos}"), "does not exist"),
+        (("--images", "{photos}", "--size", "48x64"), r"24x32.*48x64"),
+        (("--data", "{photos}"), "/photos/"),
     ],
 )
 def test_wrong_input_is_one_clear_error(

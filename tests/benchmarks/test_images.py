@@ -38,7 +38,7 @@ def test_models_of_any_size_take_the_sizes_that_are_asked_for(candidate: Candida
     assert sizes([dynamic, candidate], (48, 64), (24, 32)) == [(48, 64), (24, 32)]
     with pytest.raises(InputError, match="--size"):
         sizes([dynamic])
-    with pytest.raises(InputError, match="24x32; expected 48x64"):
+    with pytest.raises(InputError, match=r"24x32.*48x64"):
         sizes([dynamic, candidate], (48, 64))
 
 
@@ -51,9 +51,9 @@ def test_a_model_says_which_batch_and_size_it_refuses(candidate: Candidate) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input_shape": (4, 24, 32, 3)}, "4 frames at a time"),
-        ({"classes": ("a", "b", "c")}, "different classes"),
-        ({"resize_policy": "letterbox"}, "different resize_policy"),
+        ({"input_shape": (4, 24, 32, 3)}, " 4 .*--batch 4"),
+        ({"classes": ("a", "b", "c")}, " classes"),
+        ({"resize_policy": "letterbox"}, " resize_policy"),
     ],
 )
 def test_models_that_cannot_be_compared_are_refused(
@@ -77,9 +77,9 @@ def test_a_folder_gives_its_onnx_files_before_its_engines(model: Path, engine: P
 
 
 def test_files_that_are_no_models_are_refused(tmp_path: Path, photos: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match=r"missing\.onnx"):
         model_files([tmp_path / "missing.onnx"])
-    with pytest.raises(InputError, match="no model to benchmark"):
+    with pytest.raises(InputError, match=r"a\.png"):
         model_files([photos / "a.png"])
-    with pytest.raises(InputError, match="holds no"):
+    with pytest.raises(InputError, match="/photos"):
         model_files([photos])

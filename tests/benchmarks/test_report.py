@@ -1,5 +1,6 @@
 """The table of a record, and its place in a document."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def test_an_accuracy_that_fails_its_gate_is_red(record: Record) -> None:
     text = tables([replace(record, results=(record.results[0], wrong))])
     assert "🔴 97.000 %" in text
     assert "🔴 50.00" in text
-    assert "🔴 FAILED: ONNX Runtime CPU int8: 97.000 % of pixels agree with PyTorch" in text
-    assert "the gate is 98.00 %" in text
-    assert "loses 15.432 points of mIoU, the gate is 1" in text
+    assert re.search(
+        r"🔴 FAILED: ONNX Runtime CPU int8: 97\.000 %.* 98\.00 %.* 15\.432 .* 1\b", text
+    )
 
 
 def test_an_accuracy_at_its_gate_is_not_red(record: Record) -> None:

@@ -202,9 +202,10 @@ def test_int8_of_it_needs_images(
     asked = ["export", *weights, "--factory", "my_networks:layers", "--output", str(tmp_path)]
     assert main(asked) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "give --calibration IMAGES, or leave int8 out: --precision fp32,fp16" in line
+    assert "--calibration IMAGES" in line
+    assert "--precision fp32,fp16" in line
 
 
 def test_nothing_to_export_is_said() -> None:
-    with pytest.raises(InputError, match="no weights given, and no --factory"):
+    with pytest.raises(InputError, match="--factory"):
         open_source(None)

@@ -139,10 +139,10 @@ def test_an_engine_is_built_from_both_files_or_not_at_all(
     data = path.with_name("toy.fp32.onnx.data")
     whole = data.read_bytes()
     data.write_bytes(whole[:-4] + b"\0\0\0\1")
-    with pytest.raises(InputError, match=r"does not hold the weights of toy\.fp32\.onnx"):
+    with pytest.raises(InputError, match=r"toy\.fp32\.onnx .*SHA-256"):
         to_engine(path, options)
     data.unlink()
-    with pytest.raises(InputError, match=r"toy\.fp32\.onnx\.data does not exist"):
+    with pytest.raises(InputError, match=r"toy\.fp32\.onnx\.data"):
         to_engine(path, options)
 
 
@@ -156,7 +156,7 @@ def test_onnx_runtime_opens_both_files_or_none(
         np.testing.assert_array_equal(session(frames), expected)
     data = path.with_name("toy.fp32.onnx.data")
     data.write_bytes(data.read_bytes()[:-4] + b"\0\0\0\1")
-    with pytest.raises(InputError, match=r"does not hold the weights of toy\.fp32\.onnx"):
+    with pytest.raises(InputError, match=r"toy\.fp32\.onnx .*SHA-256"):
         OnnxSession.open(path)
 
 

@@ -101,7 +101,7 @@ def test_a_changed_engine_is_no_longer_the_one_described(built: Path, tmp_path: 
     with engine.open("r+b") as file:
         file.seek(1000)
         file.write(b"\x00\xff")
-    with pytest.raises(Exception, match="SHA-256 differs"):
+    with pytest.raises(Exception, match="SHA-256"):
         told(engine)
 
 
@@ -142,7 +142,7 @@ def test_a_static_file_takes_no_profile(options: EngineOptions, tmp_path: Path, 
 
 def test_rtx_keeps_no_times(tmp_path: Path, card: Card) -> None:
     path = toy(tmp_path / "toy.fp32.onnx", card)
-    with pytest.raises(InputError, match=r"--timing-cache is not for TensorRT-RTX: .*Leave it out"):
+    with pytest.raises(InputError, match=r"--timing-cache .*TensorRT-RTX"):
         to_engine(path, replace(RTX, timing_cache=tmp_path / "times"))
     assert not (tmp_path / "times").exists()
 
@@ -256,7 +256,7 @@ def test_a_file_without_a_card_is_refused(tmp_path: Path, card: Card) -> None:
     del model.metadata_props[:]
     onnx.save(model, path)
     sidecar_path(path).unlink()
-    with pytest.raises(CardError, match="has no card"):
+    with pytest.raises(CardError, match=r"toy\.fp32\.onnx"):
         to_engine(path, RTX)
 
 

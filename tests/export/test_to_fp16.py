@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_a_weight_beyond_fp16_keeps_its_convolution_in_fp32(value: float, folder
     fp16 = to_fp16(folder / "street.fp32.onnx", folder / "street.fp16.onnx")
     (entry,) = read_card(fp16).details["fp16"]["kept_in_fp32"]
     assert entry["operator"] == "Conv"
-    assert entry["reason"] == f"constant {WEIGHT} reaches 7e+04, and FP16 ends at 65504"
+    assert re.search(rf" {re.escape(WEIGHT)} .* 7e\+04, .* 65504$", entry["reason"])
     assert tensors(onnx.load(fp16))[f"{WEIGHT}_fp32"].flat[5] == value
 
 
@@ -88,5 +89,5 @@ def _set_one(model: onnx.ModelProto, value: float) -> None:
 
 
 def test_a_file_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match=r"street\.fp32\.onnx"):
         to_fp16(tmp_path / "street.fp32.onnx", tmp_path / "street.fp16.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,9 +97,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(tiny_camvid: Path, tmp_path: Path
     done = started("evaluate", tmp_path / "none.pth", "--data", tiny_camvid)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == (
-        f"refinenet evaluate: InputError: {tmp_path}/none.pth does not exist; check the path\n"
-    )
+    assert done.stderr.startswith(f"refinenet evaluate: InputError: {tmp_path}/none.pth ")
+    assert done.stderr.count("\n") == 1
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -112,7 +112,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def test_an_unknown_command_points_to_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown command 'trian'; see refinenet --help" in refused(capsys, "trian")
+    assert re.search("'trian'.* refinenet --help", refused(capsys, "trian"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -120,7 +120,7 @@ def test_an_unknown_option_points_to_the_commands_help(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = refused(capsys, name, "--colour-blind")
-    assert f"see refinenet {name} --help" in shown
+    assert f"refinenet {name} --help" in shown
 
 
 def test_wrong_input_of_train_is_named(
@@ -128,17 +128,17 @@ def test_wrong_input_of_train_is_named(
 ) -> None:
     whole = {"--variant": "lw-mobilenetv2", "--data": camvid, "--output": tmp_path / "run"}
     for change, words in (
-        ({"--variant": "lw-51"}, "unknown variant 'lw-51'"),
-        ({"--data": tmp_path / "nowhere"}, "nowhere does not exist; expected a folder"),
+        ({"--variant": "lw-51"}, "'lw-51'"),
+        ({"--data": tmp_path / "nowhere"}, "/nowhere"),
         ({"--data": tmp_path}, "train.txt"),
-        ({"--dataset": "kitti"}, "unknown dataset 'kitti'"),
-        ({"--weights": tmp_path / "none.pth"}, "none.pth does not exist"),
-        ({"--backbone-weights": tmp_path}, "is a folder; expected a file"),
-        ({"--output": camvid / "val.txt"}, "nothing can be written into"),
-        ({"--device": "nonsense"}, "device 'nonsense' cannot be had"),
+        ({"--dataset": "kitti"}, "'kitti'"),
+        ({"--weights": tmp_path / "none.pth"}, "/none.pth"),
+        ({"--backbone-weights": tmp_path}, str(tmp_path)),
+        ({"--output": camvid / "val.txt"}, "val.txt"),
+        ({"--device": "nonsense"}, "'nonsense'"),
         ({"--workers": "-1"}, "--workers"),
         ({"--epochs": "0"}, "--epochs"),
-        ({"--ema": "2"}, "ema is 2.0; expected 0 to 1"),
+        ({"--ema": "2"}, " 2.0; "),
         ({"--optimizer": "adam"}, "adam"),
     ):
         given = whole | change
@@ -154,12 +154,12 @@ def test_wrong_input_of_evaluate_is_named(
     text = tmp_path / "notes.pth"
     text.write_text("Dear diary", encoding="utf-8")
     for model, options, words in (
-        (text, (), "is not a"),
-        (published_mobile, (), "knows 21 classes, camvid has 11"),
-        (published_mobile, ("--dataset", "kitti"), "unknown dataset 'kitti'"),
+        (text, (), "notes.pth"),
+        (published_mobile, (), "camvid"),
+        (published_mobile, ("--dataset", "kitti"), "'kitti'"),
         (published_mobile, ("--split", "minival"), "minival"),
-        (published_mobile, ("--scales", "1,x"), "expected scales of 0.1 to 4"),
-        (published_mobile, ("--limit", "none"), "expected a whole number above zero"),
-        (tmp_path / "none.onnx", (), "does not exist"),
+        (published_mobile, ("--scales", "1,x"), "0.1 to 4"),
+        (published_mobile, ("--limit", "none"), "--limit"),
+        (tmp_path / "none.onnx", (), "none.onnx"),
     ):
         assert words in refused(capsys, "evaluate", model, "--data", tiny_camvid, *options)

@@ -55,7 +55,7 @@ def test_files_of_one_beginning_do_not_share_a_temporary_name(tmp_path: Path) ->
 
 
 def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be written"), written_whole(tmp_path / "a.txt"):
+    with pytest.raises(InputError, match=r"a\.txt"), written_whole(tmp_path / "a.txt"):
         pass
 
 
@@ -66,7 +66,7 @@ def test_a_device_is_no_file(name: str) -> None:
 
 
 def test_a_null_byte_is_in_no_name() -> None:
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="a\0b"):
         existing_file("a\0b")
 
 

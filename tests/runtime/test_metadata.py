@@ -66,7 +66,7 @@ def test_an_onnx_file_cut_anywhere_never_passes_for_whole(model: Path) -> None:
 )
 def test_a_malformed_safetensors_header_is_refused(tmp_path: Path, header: Any) -> None:
     path = write_safetensors(tmp_path / "w.safetensors", header)
-    with pytest.raises(CardError, match="not a whole safetensors file"):
+    with pytest.raises(CardError, match=r"w\.safetensors"):
         embedded_metadata(path)
 
 
@@ -75,5 +75,5 @@ def test_a_tensor_that_contradicts_its_place_is_refused(
     tmp_path: Path, entry: dict[str, Any]
 ) -> None:
     path = write_safetensors(tmp_path / "w.safetensors", {"a": ONE_FLOAT | entry}, b"1234")
-    with pytest.raises(CardError, match="not a whole safetensors file"):
+    with pytest.raises(CardError, match=r"w\.safetensors"):
         embedded_metadata(path)

@@ -192,19 +192,19 @@ def test_closing_twice_is_fine_and_using_it_afterwards_is_not(model: Path, stree
     segmenter = Segmenter.open(model)
     segmenter.close()
     segmenter.close()
-    with pytest.raises(DeployError, match="was closed"):
+    with pytest.raises(DeployError, match="Segmenter"):
         segmenter(street)
-    with pytest.raises(DeployError, match="was closed"):
+    with pytest.raises(DeployError, match="Segmenter"):
         segmenter.stream([street])
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.onnx", None, "does not exist"),
-        ("empty.onnx", b"", "is empty"),
-        ("text.onnx", b"just some text\n", "not a whole onnx file"),
-        ("weights.pth", b"x", "expected an .onnx or .engine file"),
+        ("missing.onnx", None, r"missing\.onnx"),
+        ("empty.onnx", b"", r"empty\.onnx"),
+        ("text.onnx", b"just some text\n", r"text\.onnx"),
+        ("weights.pth", b"x", r"weights\.pth .*'\.pth'; .*\.onnx .*\.engine"),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_line(

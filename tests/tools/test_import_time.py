@@ -15,9 +15,10 @@ HEAVY = "torch"  # importing it takes longer than any limit
 
 
 def test_importing_the_runtime_is_cheap_and_torch_is_not() -> None:
-    statements = {"base": BASE, "runtime": f"{BASE}, runtime", HEAVY: f"{BASE}, {HEAVY}"}
-    times = import_times(3, statements)
-    assert times.added_ms("runtime") < GENEROUS_MS < times.added_ms(HEAVY)
+    times = import_times(3, {"base": BASE, "runtime": f"{BASE}, runtime"})
+    # Once is enough: torch takes tenfold.
+    heavy = import_times(1, {"base": BASE, HEAVY: f"{BASE}, {HEAVY}"})
+    assert times.added_ms("runtime") < GENEROUS_MS < heavy.added_ms(HEAVY)
 
 
 def test_the_record_holds_every_process_and_too_much_is_exit_1(

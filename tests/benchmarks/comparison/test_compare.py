@@ -194,7 +194,7 @@ def test_the_command_prints_a_table_and_its_exit_code_is_the_verdict(
     assert main(["compare", first, second]) == 1
     printed = capsys.readouterr()
     assert "slower" in printed.out
-    assert "is worse than" in printed.err
+    assert "CheckFailed" in printed.err
     assert main(["compare", first, second, "--tolerance", "0.3"]) == 0
     assert main(["compare", first, second, "--tolerance", "30"]) == 2
     assert main(["compare", first, str(tmp_path / "missing.json")]) == 2

@@ -84,9 +84,7 @@ def test_a_planted_accuracy_fault_is_red(record: Record) -> None:
         red = [attributes for attributes in page.attributes("tr") if attributes.get("class")]
         assert [row["class"] for row in red] == ["failed"] * count
         assert page.text.count("✗ FAILED") == count
-        assert ("97.000 % of pixels agree with PyTorch, the gate is 98.00 %" in page.text) == (
-            count == 1
-        )
+        assert ("97.000 %" in page.text) == ("98.00 %" in page.text) == (count == 1)
 
 
 def test_strings_of_a_record_never_become_markup(full: Record, pictures: Pictures) -> None:
@@ -188,7 +186,7 @@ def test_pictures_of_another_record_are_refused(
 ) -> None:
     path = tmp_path / "a.pictures.npz"
     write_pictures(path, pictures, "2020-01-01T00:00:00+00:00")
-    with pytest.raises(InputError, match="belongs to a record of 2020"):
+    with pytest.raises(InputError, match=r"2020-01-01.*--pictures"):
         read_pictures(path, record)
 
 

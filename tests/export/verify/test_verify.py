@@ -185,7 +185,7 @@ def test_an_engine_of_another_onnx_file_is_refused(with_engines: VerifyOptions) 
 def test_a_damaged_engine_is_refused(with_engines: VerifyOptions) -> None:
     with (with_engines.folder / "street.fp16.rtx.engine").open("r+b") as file:
         file.write(b"damaged")
-    with pytest.raises(EngineMismatch, match="SHA-256 differs"):
+    with pytest.raises(EngineMismatch, match=r"fp16\.rtx\.engine.*SHA-256"):
         verify(with_engines)
 
 
@@ -194,10 +194,10 @@ def test_a_damaged_engine_is_refused(with_engines: VerifyOptions) -> None:
 
 def test_fp16_of_another_fp32_is_refused(options: VerifyOptions) -> None:
     edit(options.folder / "street.fp32.onnx", wrong_mean)
-    with pytest.raises(InputError, match=r"fp16\.onnx was not made from street\.fp32\.onnx"):
+    with pytest.raises(InputError, match=r"fp16\.onnx .*street\.fp32\.onnx"):
         verify(options)
     adopt(options.folder / "street.fp16.onnx", options.folder / "street.fp32.onnx")
-    with pytest.raises(InputError, match=r"int8\.onnx was not made from street\.fp32\.onnx"):
+    with pytest.raises(InputError, match=r"int8\.onnx .*street\.fp32\.onnx"):
         verify(options)
 
 
@@ -206,7 +206,7 @@ def test_exports_of_other_weights_are_refused(
 ) -> None:
     other = tmp_path / "other.safetensors"
     save_checkpoint(other, network, replace(card, license_note="another run"))
-    with pytest.raises(InputError, match=r"holds no \.fp32\.onnx exported from these weights"):
+    with pytest.raises(InputError, match=r"\.fp32\.onnx .*refinenet export"):
         verify(replace(options, weights=str(other)))
 
 
@@ -232,9 +232,9 @@ def test_two_exports_of_the_same_weights_are_told_apart_by_folder(
 
 def test_an_empty_folder_is_refused(options: VerifyOptions, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="run refinenet export first"):
+    with pytest.raises(InputError, match=r"/empty .*refinenet export"):
         verify(replace(options, folder=tmp_path / "empty"))
-    with pytest.raises(InputError, match="does not exist; expected a folder"):
+    with pytest.raises(InputError, match="/nowhere"):
         verify(replace(options, folder=tmp_path / "nowhere"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -82,16 +83,14 @@ def test_files_that_are_cut_short_are_found(field: Path, kind: str) -> None:
 
 def test_labels_of_another_size_are_found(field: Path) -> None:
     write_label(field / "labels/train/b.png", [[0, 1]])
-    assert problems(field) == [
-        f"{field}/labels/train/b.png is 1x2, its image 2x4; expected the same size"
-    ]
+    (found,) = problems(field)
+    assert re.match(rf"{field}/labels/train/b\.png .*1x2.*2x4", found)
 
 
 def test_unknown_ids_are_found(field: Path) -> None:
     write_label(field / "labels/train/b.png", [[0, 0, 2, 1], [7, 255, 0, 7]])
-    assert problems(field) == [
-        f"{field}/labels/train/b.png holds the id 2, 7; expected 0 to 1, or 255 for ignore"
-    ]
+    (found,) = problems(field)
+    assert re.match(rf"{field}/labels/train/b\.png .* 2, 7; .*0 to 1, or 255\b", found)
 
 
 def test_an_image_in_two_splits_is_found(field: Path) -> None:
@@ -105,7 +104,7 @@ def test_problems_are_exit_code_1(field: Path, capsys: pytest.CaptureFixture[str
     (field / "labels/train/a.png").unlink()
     assert run(field) == 1
     printed = capsys.readouterr()
-    assert f"problem: {field}/labels/train/a.png is missing" in printed.out
+    assert f"problem: {field}/labels/train/a.png " in printed.out
     assert "train: 1 readable images" in printed.out
     assert printed.err == f"refinenet data: CheckFailed: 1 problems in {field}\n"
 
@@ -127,10 +126,10 @@ def test_only_the_splits_asked_for_are_read(field: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "test"], "unknown split 'test'"),
-        (["--dataset", "none.json"], "none.json does not exist"),
-        (["--dataset", "voc"], "holds no split of this dataset; expected ImageSets/"),
-        (["--depth"], "unrecognized arguments"),
+        (["--split", "test"], "'test'"),
+        (["--dataset", "none.json"], "none.json"),
+        (["--dataset", "voc"], "ImageSets/"),
+        (["--depth"], "--depth"),
     ],
 )
 def test_wrong_input_is_exit_code_2(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -97,13 +98,13 @@ def test_an_unknown_id_is_refused(one_image: LabelledImages, unknown: int) -> No
     ids = np.zeros((360, 480), np.uint8)
     ids[359, 479] = unknown
     write_label(one_image, ids)
-    with pytest.raises(InputError, match=f"holds the id {unknown}; expected 0 to 10, or 11"):
+    with pytest.raises(InputError, match=f" {unknown}; .*0 to 10, or 11"):
         one_image.read(0)
 
 
 def test_a_label_of_another_size_is_refused(one_image: LabelledImages) -> None:
     write_label(one_image, np.zeros((480, 360), np.uint8))
-    with pytest.raises(InputError, match="is 480x360, its image 360x480"):
+    with pytest.raises(InputError, match=r"480x360.*360x480"):
         one_image.read(0)
 
 
@@ -111,28 +112,28 @@ def test_a_label_of_another_size_is_refused(one_image: LabelledImages) -> None:
 def test_a_label_that_holds_no_ids_is_refused(one_image: LabelledImages, mode: str) -> None:
     file = one_image.pairs[0][1]
     Image.new(mode, (480, 360)).save(file, "TIFF")
-    with pytest.raises(InputError, match=f"is a {mode} image; expected ids in a palette or grey"):
+    with pytest.raises(InputError, match=f" {mode} "):
         read_label(file)
 
 
 def test_a_broken_label_is_refused(one_image: LabelledImages) -> None:
     file = one_image.pairs[0][1]
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match=re.escape(str(file))):
         one_image.read(0)
     file.write_text("no image", encoding="utf-8")
-    with pytest.raises(InputError, match="is not a whole label image"):
+    with pytest.raises(InputError, match=re.escape(str(file))):
         one_image.read(0)
     noise = np.random.default_rng(0).integers(0, 11, (360, 480), np.uint8)
     write_label(one_image, noise)
     file.write_bytes(file.read_bytes()[:20_000])
-    with pytest.raises(InputError, match="is not a whole label image"):
+    with pytest.raises(InputError, match=re.escape(str(file))):
         one_image.read(0)
 
 
 def test_a_missing_image_is_refused(one_image: LabelledImages) -> None:
     write_label(one_image, np.zeros((360, 480), np.uint8))
     one_image.pairs[0][0].unlink()
-    with pytest.raises(InputError, match=r"\.jpg does not exist"):
+    with pytest.raises(InputError, match=r"\.jpg "):
         one_image.read(0)
 
 

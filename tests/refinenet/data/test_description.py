@@ -63,7 +63,7 @@ def test_ids_are_mapped(tmp_path: Path) -> None:
     file = described(tmp_path, ignore_id=9, id_map=id_map)
     assert open_dataset(file, tmp_path, "train").read(0)[1].tolist() == [[9, 0, 1]]
     file = described(tmp_path, ignore_id=9, id_map={"10": 0, "20": 1})
-    with pytest.raises(InputError, match="holds the id 0; expected one of 10, 20"):
+    with pytest.raises(InputError, match=r" 0; .*10, 20"):
         open_dataset(file, tmp_path, "train").read(0)
 
 
@@ -150,12 +150,12 @@ def test_a_file_of_another_kind_is_refused(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.json does not exist"):
+    with pytest.raises(InputError, match=r"none\.json"):
         open_dataset(str(tmp_path / "none.json"), tmp_path, "train")
 
 
 def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     pair(tmp_path, "train", "a", [[0]])
     file = described(tmp_path, splits={"train": "photos/train/a.png"})
-    with pytest.raises(InputError, match="is not a text file"):
+    with pytest.raises(InputError, match=r"photos/train/a\.png"):
         open_dataset(file, tmp_path, "train")

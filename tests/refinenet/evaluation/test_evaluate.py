@@ -64,7 +64,7 @@ def test_a_limit_counts_the_first_images_alone(images: LabelledImages) -> None:
 
 
 def test_weights_of_other_classes_are_refused(published_mobile: Path, tiny_camvid: Path) -> None:
-    with pytest.raises(InputError, match="knows 21 classes, camvid has 11"):
+    with pytest.raises(InputError, match=r" 21 .*camvid .* 11"):
         evaluate(EvaluateOptions(str(published_mobile), tiny_camvid, quiet=True))
 
 

@@ -142,9 +142,7 @@ def test_scores_are_as_large_as_the_frame_whatever_the_network_gives(
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta?"])
 def test_a_device_that_is_not_there_is_one_line(name: str) -> None:
-    with pytest.raises(
-        DeviceError, match=f"device '{name.replace('?', '.')}' cannot be had"
-    ) as error:
+    with pytest.raises(DeviceError, match=f"'{name.replace('?', '.')}'") as error:
         check_device(name)
     assert "\n" not in str(error.value)
 

@@ -173,7 +173,7 @@ def test_a_video_cut_short_is_said(
     assert run("segment", cut, "--model", model, "--output", tmp_path / "out.mp4") == 0
     captured = capsys.readouterr()
     assert captured.out.startswith(f"{tmp_path / 'out.mp4'}: 22 frames")
-    assert "promises 377 frames" in captured.err
+    assert " 377 frames" in captured.err
 
 
 def test_the_wrong_input_is_one_line_and_exit_2(
@@ -185,19 +185,22 @@ def test_the_wrong_input_is_one_line_and_exit_2(
     own.write_bytes(photo.read_bytes())
     out = tmp_path / "out.png"
     for arguments, message in (
-        ((tmp_path / "none.jpg", "--model", model, "--output", out), "does not exist"),
-        ((text, "--model", model, "--output", out), "not an image"),
-        ((own, "--model", model, "--output", own), "would overwrite an input"),
-        ((photo, "--model", model, "--output", tmp_path / "out.gif"), "written as .png"),
-        ((photo, "--model", tmp_path / "no.onnx", "--output", out), "does not exist"),
-        ((photo, "--model", model, "--output", out, "--legend"), "--legend needs --overlay"),
-        ((drive, "--model", model, "--output", out), "expected one of .mp4"),
-        ((drive, "--model", model, "--output", drive), "is the input itself"),
-        ((clip, "--model", model, "--output", tmp_path / "out.mp4"), "not a video"),
-        ((drive, "--model", model, "--output", tmp_path / "m", "--legend"), "--legend needs"),
-        ((drive, "--model", model, "--output", out.with_suffix(".mp4"), "--reconnect", 5), "live"),
-        ((photo, "--model", model, "--output", out, "--reconnect", 5), "--reconnect is for"),
-        ((drive, "--model", model, "--output", tmp_path / "m", "--reconnect", "-1"), "0 or more"),
+        ((tmp_path / "none.jpg", "--model", model, "--output", out), "none.jpg"),
+        ((text, "--model", model, "--output", out), "text.jpg"),
+        ((own, "--model", model, "--output", own), "--output"),
+        ((photo, "--model", model, "--output", tmp_path / "out.gif"), ".png"),
+        ((photo, "--model", tmp_path / "no.onnx", "--output", out), "no.onnx"),
+        ((photo, "--model", model, "--output", out, "--legend"), "--overlay"),
+        ((drive, "--model", model, "--output", out), ".mp4"),
+        ((drive, "--model", model, "--output", drive), str(drive)),
+        ((clip, "--model", model, "--output", tmp_path / "out.mp4"), "text.mp4"),
+        ((drive, "--model", model, "--output", tmp_path / "m", "--legend"), "--overlay"),
+        (
+            (drive, "--model", model, "--output", out.with_suffix(".mp4"), "--reconnect", 5),
+            "--reconnect",
+        ),
+        ((photo, "--model", model, "--output", out, "--reconnect", 5), "--reconnect"),
+        ((drive, "--model", model, "--output", tmp_path / "m", "--reconnect", "-1"), "-1"),
         ((photo, "--output", out), "--model"),
     ):
         assert run("segment", *arguments) == 2
@@ -215,7 +218,7 @@ def test_two_images_for_one_mask_are_refused(
     for name in ("a.jpg", "a.jpeg"):
         (folder / name).write_bytes(photo.read_bytes())
     assert run("segment", folder, "--model", model, "--output", tmp_path / "masks") == 2
-    assert "would both be written to" in capsys.readouterr().err
+    assert str(tmp_path / "masks/a.png") in capsys.readouterr().err
 
 
 def test_inspect_shows_the_card(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

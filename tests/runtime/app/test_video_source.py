@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_a_whole_file_reports_nothing(drive: Path, capsys: pytest.CaptureFixture
 def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"not a video file that OpenCV can open|is empty"):
+    with pytest.raises(InputError, match=r"clip\.mp4"):
         VideoSource(str(path))
 
 
@@ -95,7 +96,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_camera_is_refused_quietly(
     address: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError, match=r"is not a camera or stream|which has no GStreamer"):
+    with pytest.raises(InputError, match=f"^{address} .*(OpenCV|GStreamer)"):
         VideoSource(address, FAST)
     assert capfd.readouterr().err == ""
 
@@ -140,8 +141,8 @@ def test_a_camera_that_dies_and_comes_back_goes_on(camvid: list[Frame]) -> None:
     for timed, original in zip(second, camvid, strict=True):
         assert np.abs(timed.frame.astype(int) - original).mean() < 8  # JPEG
     assert len(reports) == 2
-    assert "gives no more frames; trying again for 1.5 s" in reports[0]
-    assert "is back after " in reports[1]
+    assert reports[0].endswith(" 1.5 s")
+    assert re.search(r" \d+\.\d s$", reports[1])
 
 
 def test_a_camera_that_stays_away_is_lost(camvid: list[Frame]) -> None:
@@ -151,7 +152,7 @@ def test_a_camera_that_stays_away_is_lost(camvid: list[Frame]) -> None:
         for _ in camvid:
             next(frames)
     started = time.monotonic()
-    with source, pytest.raises(SourceLost, match=r"did not come back within 1\.5 s"):
+    with source, pytest.raises(SourceLost, match=r"\b1\.5 s\b.*--reconnect SECONDS"):
         next(frames)
     assert 1.5 <= time.monotonic() - started < 20
 
@@ -176,7 +177,7 @@ def test_a_camera_that_falls_silent_is_connected_again(camvid: list[Frame]) -> N
         started = time.monotonic()
         assert len([next(frames) for _ in range(2 * len(camvid))]) == 12
         assert time.monotonic() - started < 20  # and not the 30 s of silence
-    assert "is back after" in reports[1]
+    assert re.search(r" \d+\.\d s$", reports[1])
 
 
 def test_stopping_does_not_wait_for_a_camera_that_is_away(camvid: list[Frame]) -> None:

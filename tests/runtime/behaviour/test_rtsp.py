@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -65,8 +66,8 @@ def test_a_camera_that_dies_and_comes_back_is_found_again(clip: list[Frame]) -> 
     assert [timed.index for timed in [*first, *second]] == list(range(2 * len(clip)))
     assert second[0].seconds - first[-1].seconds > 0.3
     assert len(reports) == 2
-    assert "gives no more frames; trying again for 10 s" in reports[0]
-    assert "is back after " in reports[1]
+    assert reports[0].endswith(" 10 s")
+    assert re.search(r" \d+\.\d s$", reports[1])
 
 
 def test_a_camera_that_falls_silent_is_connected_again(clip: list[Frame]) -> None:
@@ -83,7 +84,7 @@ def test_a_camera_that_falls_silent_is_connected_again(clip: list[Frame]) -> Non
     assert_same(first, clip)
     assert_same(second, clip)
     assert FAST.stall_s <= waited_s < 20  # and not the 30 s of silence
-    assert "is back after" in reports[1]
+    assert re.search(r" \d+\.\d s$", reports[1])
 
 
 def test_a_camera_that_stays_away_is_lost(clip: list[Frame]) -> None:
@@ -92,7 +93,7 @@ def test_a_camera_that_stays_away_is_lost(clip: list[Frame]) -> None:
         frames = iter(source)
         shown = [next(frames) for _ in clip]
     started = time.monotonic()
-    with source, pytest.raises(SourceLost, match="did not come back within 1 s"):
+    with source, pytest.raises(SourceLost, match=r"\b1 s\b.*--reconnect SECONDS"):
         next(frames)
     assert 1 <= time.monotonic() - started < 20
     assert_same(shown, clip)
@@ -103,7 +104,7 @@ def test_a_camera_that_never_sends_is_lost() -> None:
     with (
         RtspServer([], stall_s=30) as camera,
         VideoSource(camera.address, patience, lambda _: None) as source,
-        pytest.raises(SourceLost, match="did not come back within 1 s"),
+        pytest.raises(SourceLost, match=r"\b1 s\b.*--reconnect SECONDS"),
     ):
         next(iter(source))
 
@@ -112,7 +113,7 @@ def test_what_accepts_a_connection_and_never_answers_is_no_camera() -> None:
     started = time.monotonic()
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(InputError, match="is not a camera or stream that OpenCV can open"),
+        pytest.raises(InputError, match=r"^rtsp://127\S+/live .*OpenCV"),
     ):
         VideoSource(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live", FAST)
     assert time.monotonic() - started < 20
@@ -175,7 +176,7 @@ def test_segment_of_a_camera_that_dies_leaves_its_video_and_is_exit_2(
         assert main([*map(str, arguments), "--reconnect", "0"]) == 2
     captured = capsys.readouterr()
     assert captured.out.startswith(f"{output}: ")
-    assert f"SourceLost: {camera.address} gave no more frames" in captured.err
+    assert f"SourceLost: {camera.address} " in captured.err
     assert captured.err.count("\n") == 1
     with VideoSource(str(output)) as video:
         assert len(list(video)) == video.frame_count

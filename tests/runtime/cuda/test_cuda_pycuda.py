@@ -123,14 +123,14 @@ def test_a_graph_cannot_be_demanded(opened: Opener) -> None:
 
 def test_out_of_memory_says_what_is_free(opened: Opener, device: Gpu) -> None:
     device.free_bytes = 2**20
-    with pytest.raises(DeviceError, match=r"cuMemAlloc was asked for 2\.0 MiB .* 1 of the GPU's"):
+    with pytest.raises(DeviceError, match=r"^cuMemAlloc .*\b2\.0 MiB.* 1 .* MiB"):
         opened()
 
 
 def test_an_error_names_the_call(opened: Opener, device: Gpu) -> None:
     with opened() as segmenter:
         device.failing["memcpy_htod_async"] = 0
-        with pytest.raises(DeviceError, match="cuMemcpyHtoDAsync failed: memcpy_htod_async failed"):
+        with pytest.raises(DeviceError, match=r"^cuMemcpyHtoDAsync .*memcpy_htod_async"):
             segmenter(noise(6, 8, 3))
 
 

@@ -109,15 +109,15 @@ def test_what_does_not_fit_is_refused(array: Any, message: str) -> None:
 
 
 def test_another_size_cannot_be_resized_on_the_host(segmenter: Segmenter) -> None:
-    with pytest.raises(InputError, match=r"of size \(4, 4\), and the file takes \(6, 8\)"):
+    with pytest.raises(InputError, match=r"\(4, 4\).*\(6, 8\)"):
         segmenter(ArrayInterface(1, (4, 4, 3)))
-    with pytest.raises(InputError, match="2 frames on the GPU at once"):
+    with pytest.raises(InputError, match=r"^2 .* 1 .*1;"):
         segmenter(ArrayInterface(1, (2, 6, 8, 3)))
 
 
 def test_a_frame_on_another_gpu_is_refused(segmenter: Segmenter) -> None:
     array = DLPackArray(noise(HEIGHT, WIDTH, 3), 1, index=1)
-    with pytest.raises(InputError, match="on GPU 1, and the file runs on GPU 0"):
+    with pytest.raises(InputError, match=r"GPU 1\b.*GPU 0"):
         segmenter(array)
     with pytest.raises(InputError, match="on GPU 1"):
         list(segmenter.stream([array]))

@@ -87,9 +87,9 @@ def full_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("full_machine")
 def test_a_version_compatible_engine_runs_on_later_releases_alone(engine: Path) -> None:
     check_machine(engine, FULL | {"version_compatible": True})
-    with pytest.raises(EngineMismatch, match=r"TensorRT 10\.13\.0; this machine has .* 11\.4\.0"):
+    with pytest.raises(EngineMismatch, match=r"TensorRT 10\.13\.0; .* 11\.4\.0"):
         check_machine(engine, FULL)
-    with pytest.raises(EngineMismatch, match=r"TensorRT 11\.10\.0; this machine has .* 11\.4\.0"):
+    with pytest.raises(EngineMismatch, match=r"TensorRT 11\.10\.0; .* 11\.4\.0"):
         check_machine(engine, FULL | {"version": "11.10.0", "version_compatible": True})
 
 
@@ -100,10 +100,10 @@ def test_hardware_compatibility_opens_an_engine_to_ampere_and_later(
     elsewhere = FULL | {"version": "11.4.0", "compute_capabilities": ["sm_80"]}
     check_machine(engine, elsewhere | {"hardware": "ampere_plus"})
     for hardware in ("none", "same_compute_capability"):
-        with pytest.raises(EngineMismatch, match="for sm_80; this machine's GPU is sm_87"):
+        with pytest.raises(EngineMismatch, match=r"sm_80; .*sm_87"):
             check_machine(engine, elsewhere | {"hardware": hardware})
     monkeypatch.setattr(compatibility, "_compute_capability", lambda _: "sm_75")
-    with pytest.raises(EngineMismatch, match="for sm_80 and later; this machine's GPU is sm_75"):
+    with pytest.raises(EngineMismatch, match=r"sm_80 and later; .*sm_75"):
         check_machine(engine, elsewhere | {"hardware": "ampere_plus"})
 
 
@@ -119,14 +119,14 @@ def test_rtx_serves_turing_only_on_request(engine: Path, monkeypatch: pytest.Mon
 def test_an_engine_without_its_weights_says_how_to_fill_them_in(engine: Path) -> None:
     with pytest.raises(
         EngineMismatch,
-        match=r"without its weights.*refinenet build street\.fp16\.onnx --refit street\.fp16\.rtx",
+        match=r"refinenet build street\.fp16\.onnx --refit street\.fp16\.rtx",
     ):
         check_machine(engine, HERE | {"weights": "stripped"})
 
 
 @pytest.mark.parametrize("build", [{}, {"package": "cudnn"}, HERE | {"version": None}])
 def test_a_sidecar_that_does_not_say_is_refused(engine: Path, build: dict[str, object]) -> None:
-    with pytest.raises(CardError, match="does not say what it was built with"):
+    with pytest.raises(CardError, match="refinenet build "):
         check_machine(engine, build)
 
 
@@ -148,10 +148,10 @@ def test_a_changed_engine_is_refused_before_anything_else(engine: Path) -> None:
 def test_a_card_from_elsewhere_is_checked_like_a_sidecar(engine: Path, tmp_path: Path) -> None:
     write_sidecar(engine, CARD, HERE | {"version": "0.1"})
     given = sidecar_path(engine).rename(tmp_path / "given.json")
-    with pytest.raises(EngineMismatch, match=r"was built with TensorRT-RTX 0\.1"):
+    with pytest.raises(EngineMismatch, match=r"TensorRT-RTX 0\.1;"):
         Segmenter.open(engine, card=given)
     engine.write_bytes(b"stands for an engiNe")
-    with pytest.raises(EngineMismatch, match=r"not the file that given\.json describes"):
+    with pytest.raises(EngineMismatch, match=r"given\.json"):
         Segmenter.open(engine, card=given)
 
 
@@ -169,7 +169,7 @@ def test_an_engine_without_a_card_is_refused(engine: Path) -> None:
     ],
 )
 def test_the_hint_names_the_onnx_file(name: str, source: str) -> None:
-    assert rebuild_hint(Path(name)) == f"Rebuild it here: refinenet build {source}"
+    assert rebuild_hint(Path(name)).endswith(f": refinenet build {source}")
 
 
 def test_cuda_says_which_call_failed_and_why() -> None:
@@ -178,7 +178,7 @@ def test_cuda_says_which_call_failed_and_why() -> None:
         pytest.skip("this machine has a GPU: no call fails")
     from runtime.cuda.cuda_python import DeviceBuffer
 
-    with pytest.raises(DeviceError, match=r"cudaMalloc failed: .*\(cudaError\w+\)"):
+    with pytest.raises(DeviceError, match=r"^cudaMalloc .*\(cudaError\w+\)"):
         DeviceBuffer(1024)
 
 
@@ -194,7 +194,7 @@ def test_out_of_memory_says_how_much_was_asked_for(monkeypatch: pytest.MonkeyPat
         cudaMemGetInfo=lambda: (codes.cudaSuccess, 100 * 2**20, 8192 * 2**20),
     )
     monkeypatch.setattr(cuda, "cudart", fake)
-    with pytest.raises(DeviceError, match=r"asked for 512\.0 MiB .* 100 of the GPU's 8192 MiB"):
+    with pytest.raises(DeviceError, match=r"^cudaMalloc .*512\.0 MiB.* 100 .* 8192 MiB"):
         cuda.DeviceBuffer(512 * 2**20)
 
 

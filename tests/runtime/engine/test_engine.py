@@ -136,7 +136,7 @@ def test_a_capture_that_fails_is_noted_and_never_launched(
             np.testing.assert_array_equal(engine(batch), expected(batch))
         assert strict_gpu.launched == 0
         assert len(engine.notes) == 1
-        assert "runs without a CUDA graph: cudaGraphInstantiate failed" in engine.notes[0]
+        assert "cudaGraphInstantiate" in engine.notes[0]
 
 
 def test_a_graph_that_is_demanded_and_fails_is_an_error(
@@ -146,7 +146,7 @@ def test_a_graph_that_is_demanded_and_fails_is_an_error(
     strict_gpu.failing["cudaGraphInstantiate"] = 0
     with engine:
         engine(frames(*SMALL))
-        with pytest.raises(DeviceError, match=r"cudaGraphInstantiate failed.*cuda_graph=False"):
+        with pytest.raises(DeviceError, match=r"cudaGraphInstantiate .*cuda_graph=False"):
             engine(frames(*SMALL))
 
 
@@ -157,7 +157,7 @@ def test_the_tightest_profile_is_chosen(strict_engine: Opener, release: Path) ->
         for shape in (SMALL, (1, 32, 32, 3), (4, 12, 16, 3), SMALL):
             batch = frames(*shape)
             np.testing.assert_array_equal(engine(batch), expected(batch))
-        with pytest.raises(InputError, match=r"was built for .*, or \(1, 4, 4, 3\) to"):
+        with pytest.raises(InputError, match=r"\(2, 32, 32, 3\).*\(1, 4, 4, 3\) to"):
             engine(frames(2, 32, 32, 3))
 
 
@@ -181,7 +181,7 @@ def test_a_result_is_no_view_of_the_engines_memory(strict_engine: Opener, latest
         out = np.empty(SMALL[:3], np.uint8)
         assert engine(frames(*SMALL), out=out) is out
         np.testing.assert_array_equal(out, before)
-        with pytest.raises(InputError, match="out= is"):
+        with pytest.raises(InputError, match=r"out=.*\(2, 2\)"):
             engine(frames(*SMALL), out=np.empty((2, 2), np.uint8))
         np.testing.assert_array_equal(engine(frames(*SMALL)), before)
 
@@ -291,7 +291,7 @@ def test_tensorrt_rtx_says_what_is_wrong_with_an_engine(
 def test_a_false_from_tensorrt_is_an_error(strict_engine: Opener, latest: Path, call: str) -> None:
     file = EngineFile(SMALL, failing=frozenset({call}))
     with (
-        pytest.raises(DeviceError, match=f"{call} failed"),
+        pytest.raises(DeviceError, match=f": {call} "),
         strict_engine(latest, file)[0] as engine,
     ):
         engine(frames(*SMALL))
@@ -316,7 +316,7 @@ def test_a_frame_that_fails_does_not_harm_the_next(
         for seed in range(3):
             engine(frames(*SMALL, seed=seed))
         strict_gpu.failing["cudaGraphLaunch"] = 0
-        with pytest.raises(DeviceError, match="cudaGraphLaunch failed"):
+        with pytest.raises(DeviceError, match=r"^cudaGraphLaunch "):
             engine(frames(*SMALL))
         del strict_gpu.failing["cudaGraphLaunch"]
         batch = frames(*SMALL, seed=9)
@@ -352,7 +352,7 @@ def test_no_room_for_another_lane_says_so_and_the_engine_lives_on(
     with engine:
         job = engine.submit(frames(*SMALL))
         strict_gpu.free_bytes = 10
-        with pytest.raises(DeviceError, match="found no room"):
+        with pytest.raises(DeviceError, match=r"^cudaMalloc .* MiB"):
             engine.submit(frames(*SMALL))
         np.testing.assert_array_equal(job.result(), expected(frames(*SMALL)))
         engine(frames(*SMALL))
@@ -373,7 +373,7 @@ def test_closing_twice_is_fine_and_using_it_afterwards_is_not(
 
 def test_a_shape_outside_the_profile_is_refused(strict_engine: Opener, latest: Path) -> None:
     engine, _ = strict_engine(latest, FREE)
-    with engine, pytest.raises(InputError, match="was built for"):
+    with engine, pytest.raises(InputError, match=r"\(5, 6, 8, 3\)"):
         engine(frames(5, 6, 8, 3))
 
 

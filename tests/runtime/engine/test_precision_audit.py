@@ -139,7 +139,8 @@ def test_inspect_prints_the_audit_and_what_it_was_read_off(plan: Path) -> None:
     assert facts["precisions"].startswith("of 3 weighted layers: ")
     assert facts["Q/DQ not fused"].partition(":")[0].isdecimal()
     assert "the text of the plan" in facts["read off"]
-    assert facts["this machine"].startswith("cannot tell: this machine has no GPU")
+    assert facts["this machine"].startswith("cannot tell: ")
+    assert plan.name in facts["this machine"]
     assert "invalid" not in facts["this machine"]
     assert sidecar_path(plan).exists()
 

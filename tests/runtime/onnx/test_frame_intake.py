@@ -180,7 +180,7 @@ def test_a_batch_gives_its_masks_also_into_a_view_with_strides(
     np.testing.assert_array_equal(session(frames), batch.argmax(3))
     session(frames, out=wide[..., 0])
     np.testing.assert_array_equal(wide[..., 0], batch.argmax(3))
-    with pytest.raises(InputError, match="out= is"):
+    with pytest.raises(InputError, match=r"out=.*\(1, 6, 8\)"):
         session(frames, out=np.empty((1, HEIGHT, WIDTH), np.uint8))
 
 
@@ -236,18 +236,18 @@ def test_what_does_not_fit_comes_after_the_masks_before_it(
     good = ArrayInterface(placed(frame), frame.shape)
     masks: list[Frame] = []
     with Segmenter(session) as segmenter:
-        with pytest.raises(InputError, match=r"of size \(4, 4\), and the file takes \(6, 8\)"):
+        with pytest.raises(InputError, match=r"\(4, 4\).*\(6, 8\)"):
             masks.extend(segmenter.stream([good, good, ArrayInterface(256, (4, 4, 3)), good]))
         assert len(masks) == 2
-        with pytest.raises(InputError, match="2 frames on the GPU at once, and the file takes 1"):
+        with pytest.raises(InputError, match=r"^2 .* 1 .*1;"):
             segmenter(ArrayInterface(256, (2, HEIGHT, WIDTH, 3)))
-        with pytest.raises(InputError, match="on GPU 1, and the file runs on GPU 0"):
+        with pytest.raises(InputError, match=r"GPU 1\b.*GPU 0"):
             segmenter(DLPackArray(frame, 256, index=1))
 
 
 def test_a_session_checks_the_shape_too(open_onnx: Opener) -> None:
     session, strict = open_onnx((1, HEIGHT, WIDTH, 3))
-    with pytest.raises(InputError, match=r"frames of shape \(1, 4, 4, 3\); toy.fp32.onnx takes"):
+    with pytest.raises(InputError, match=r"\(1, 4, 4, 3\); toy\.fp32\.onnx .*\(1, 6, 8, 3\)"):
         session(gpu_frames(ArrayInterface(256, (4, 4, 3))))
     assert strict.bound == []
 
@@ -289,9 +289,9 @@ def test_closing_frees_what_it_used_and_says_so(
     segmenter.close()
     segmenter.close()
     assert strict_gpu.alive() | {"blocks": 0} == dict.fromkeys(strict_gpu.alive(), 0)
-    with pytest.raises(DeployError, match="was closed"):
+    with pytest.raises(DeployError, match=r"toy\.fp32\.onnx"):
         segmenter(array)
-    with pytest.raises(DeployError, match="was closed"):
+    with pytest.raises(DeployError, match=r"toy\.fp32\.onnx"):
         session(frames)
 
 
@@ -304,7 +304,7 @@ def test_a_failure_of_cuda_is_named_and_leaves_nothing_behind(
     array = ArrayInterface(placed(frame), frame.shape, stream=LEGACY)
     strict_gpu.failing[call] = 0
     with Segmenter(session) as segmenter:
-        with pytest.raises(DeviceError, match=f"{call} failed"):
+        with pytest.raises(DeviceError, match=f"^{call} "):
             segmenter(array)
         strict_gpu.failing.clear()
         np.testing.assert_array_equal(segmenter(array), brightest_channel(frame))

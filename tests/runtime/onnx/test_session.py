@@ -44,7 +44,7 @@ def test_out_is_written_into(model: Path, street: Frame) -> None:
     with OnnxSession.open(model) as session:
         assert session(street[None], out=out) is out
         np.testing.assert_array_equal(out[0], brightest_channel(street))
-        with pytest.raises(InputError, match="out= is"):
+        with pytest.raises(InputError, match=r"out=.*\(370, 1226\) uint8"):
             session(street[None], out=out[0])
 
 
@@ -131,7 +131,7 @@ def test_a_shape_that_the_file_does_not_take_is_refused(tmp_path: Path, street: 
     path = write_model(tmp_path / "fixed.onnx", (1, 360, 480, 3))
     with OnnxSession.open(path) as session:
         assert session.batch_limits == (1, 1)
-        with pytest.raises(InputError, match=r"frames of shape \(1, 370, 1226, 3\); fixed.onnx"):
+        with pytest.raises(InputError, match=r"\(1, 370, 1226, 3\); fixed\.onnx .*--dynamic"):
             session(street[None])
 
 
@@ -139,7 +139,7 @@ def test_closing_twice_is_fine_and_using_it_afterwards_is_not(model: Path, stree
     session = OnnxSession.open(model)
     session.close()
     session.close()
-    with pytest.raises(DeployError, match="was closed"):
+    with pytest.raises(DeployError, match=r"toy\.fp32\.onnx"):
         session(street[None])
 
 
