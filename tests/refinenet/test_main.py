@@ -133,7 +133,7 @@ def test_wrong_input_of_train_is_named(
         ({"--data": tmp_path}, "train.txt"),
         ({"--dataset": "kitti"}, "'kitti'"),
         ({"--weights": tmp_path / "none.pth"}, "/none.pth"),
-        ({"--backbone-weights": tmp_path}, str(tmp_path)),
+        ({"--backbone-weights": tmp_path}, f"{tmp_path} "),
         ({"--output": camvid / "val.txt"}, "val.txt"),
         ({"--device": "nonsense"}, "'nonsense'"),
         ({"--workers": "-1"}, "--workers"),
@@ -155,7 +155,7 @@ def test_wrong_input_of_evaluate_is_named(
     text.write_text("Dear diary", encoding="utf-8")
     for model, options, words in (
         (text, (), "notes.pth"),
-        (published_mobile, (), "camvid"),
+        (published_mobile, (), " 21 "),
         (published_mobile, ("--dataset", "kitti"), "'kitti'"),
         (published_mobile, ("--split", "minival"), "minival"),
         (published_mobile, ("--scales", "1,x"), "0.1 to 4"),

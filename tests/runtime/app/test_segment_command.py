@@ -191,7 +191,7 @@ def test_the_wrong_input_is_one_line_and_exit_2(
         ((photo, "--model", model, "--output", tmp_path / "out.gif"), ".png"),
         ((photo, "--model", tmp_path / "no.onnx", "--output", out), "no.onnx"),
         ((photo, "--model", model, "--output", out, "--legend"), "--overlay"),
-        ((drive, "--model", model, "--output", out), ".mp4"),
+        ((drive, "--model", model, "--output", out), "out.png"),
         ((drive, "--model", model, "--output", drive), str(drive)),
         ((clip, "--model", model, "--output", tmp_path / "out.mp4"), "text.mp4"),
         ((drive, "--model", model, "--output", tmp_path / "m", "--legend"), "--overlay"),
