@@ -114,7 +114,11 @@ def play_in_turns(
 
 
 def _enough(contestants: Sequence[Contestant], patience: Patience) -> bool:
-    return all(_reason(contestant, patience) != "time" for contestant in contestants)
+    """Whether nobody needs another round: who has given up plays none."""
+    return all(
+        contestant.given_up is not None or _reason(contestant, patience) != "time"
+        for contestant in contestants
+    )
 
 
 def _reason(contestant: Contestant, patience: Patience) -> str:

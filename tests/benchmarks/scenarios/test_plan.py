@@ -49,8 +49,7 @@ def measured(
     entry: Entry, *entrants: Entrant, rounds: int = 3, latency_bound_ms: float = 1000.0
 ) -> list[Measurement]:
     rule = StopRule(seconds=0.0, minimum_count=2, warm_up_ms=0.0)
-    # A second, or the rounds of a server that gave up would go on for a minute.
-    patience, load = Patience(rounds, None, 1.0), Load(latency_bound_ms=latency_bound_ms)
+    patience, load = Patience(rounds, None), Load(latency_bound_ms=latency_bound_ms)
     measure_entry(entry, entrants, FRAMES, rule, patience, load, {}, lambda: None)
     return [entrant.measurements[-1] for entrant in entrants]
 

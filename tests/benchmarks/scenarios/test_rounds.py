@@ -15,6 +15,7 @@ from benchmarks.scenarios.rounds import (
     Patience,
     play_in_turns,
 )
+from benchmarks.scenarios.scenarios import GivenUp
 from runtime.errors import DeviceError
 
 
@@ -49,6 +50,16 @@ def test_a_steady_backend_needs_no_more_rounds_than_asked_for() -> None:
     player = contestant(rounds_of(5.0))
     assert play_in_turns([player], Patience(6, 0.02, 60), clock_s=seconds()) == ["stable"]
     assert len(player.rounds) == 6
+
+
+def test_who_has_given_up_is_not_waited_for() -> None:
+    def give_up() -> Round:
+        raise GivenUp("no rate holds the bound")
+
+    clock, player = seconds(), contestant(give_up)
+    play_in_turns([player], Patience(2, None, 60), clock_s=clock)
+    assert (player.given_up, player.rounds) == ("no rate holds the bound", [])
+    assert clock() < 10
 
 
 def test_too_few_rounds_are_not_called_stable() -> None:
