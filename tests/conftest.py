@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runtime.cuda import gpu
 from runtime.tensorrt_api import gpu_present
 
 if TYPE_CHECKING:
     from rtx_probe import RtxAnswers
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--cuda: a process uses one implementation of CUDA, so the other needs a run of its own."""
+    parser.addoption("--cuda", choices=tuple(gpu.IMPLEMENTATIONS), help="of the tests on a GPU")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the implementation that --cuda names, before any test asks for a GPU."""
+    if (name := config.getoption("--cuda")) is not None:
+        gpu.choose(name)
 
 
 @pytest.fixture(scope="session")
