@@ -107,6 +107,15 @@ def cuda(build: Build) -> ModuleType:
 
 
 @pytest.fixture
+def entered(cuda: ModuleType) -> Iterator[None]:
+    """A CUDA context that is current in the test, and outlives the engines that it opens."""
+    context = cuda.Context()
+    with context:
+        yield
+    context.close()
+
+
+@pytest.fixture
 def free_bytes() -> Callable[[], int]:
     """How much of the GPU's memory is free; a CUDA context is current."""
     if not tensorrt_api.gpu_present():

@@ -166,21 +166,19 @@ def test_two_threads_and_a_stream_at_once(build: Build, camvid: list[Frame]) -> 
 
 @every_builder
 @pytest.mark.slow
+@pytest.mark.usefixtures("entered")
 def test_two_hundred_times_opened_and_closed_leaves_no_memory_behind(
-    build: Build, cuda: ModuleType, camvid: list[Frame], free_bytes: Callable[[], int]
+    build: Build, camvid: list[Frame], free_bytes: Callable[[], int]
 ) -> None:
     path = build()
-    context = cuda.Context()
-    with context:
-        for _ in range(20):  # what CUDA and TensorRT load once stays
-            with Segmenter.open(path) as segmenter:
-                list(segmenter.stream(camvid))
-        before = free_bytes()
-        for _ in range(200):
-            with Segmenter.open(path) as segmenter:
-                list(segmenter.stream(camvid))
-        assert before - free_bytes() < 16 * 2**20
-    context.close()
+    for _ in range(20):  # what CUDA and TensorRT load once stays
+        with Segmenter.open(path) as segmenter:
+            list(segmenter.stream(camvid))
+    before = free_bytes()
+    for _ in range(200):
+        with Segmenter.open(path) as segmenter:
+            list(segmenter.stream(camvid))
+    assert before - free_bytes() < 16 * 2**20
 
 
 CLOSING = """
@@ -204,16 +202,15 @@ def test_an_engine_is_closed_while_kernels_for_a_new_shape_are_still_compiled(
 
 
 @every_builder_rehearsed
+@pytest.mark.usefixtures("entered")
 def test_out_of_memory_says_how_much_was_asked_for_and_is_survived(
     build: Build, cuda: ModuleType, camvid: list[Frame]
 ) -> None:
-    path, refused = build(), r"(cudaMalloc|cuMemAlloc) was asked for 1048576\.0 MiB .* free"
-    context = cuda.Context()
-    with context, Segmenter.open(path) as segmenter:
+    refused = r"(cudaMalloc|cuMemAlloc) was asked for 1048576\.0 MiB .* free"
+    with Segmenter.open(build()) as segmenter:
         with pytest.raises(DeviceError, match=refused):
             cuda.DeviceBuffer(2**40)
         np.testing.assert_array_equal(segmenter(camvid[0]), brightest_channel(camvid[0]))
-    context.close()
 
 
 @every_builder

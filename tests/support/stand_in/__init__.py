@@ -1,1 +1,1 @@
-"""A network on real CUDA that stands in for TensorRT: kernels, and the strict TensorRT over them."""
+"""A network on real CUDA in the place of TensorRT: its kernels under the strict TensorRT."""

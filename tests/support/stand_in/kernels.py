@@ -1,4 +1,4 @@
-"""The stand-in network's kernels: compiled with NVRTC, loaded and launched through cuda-bindings."""
+"""The stand-in network's kernels: compiled with NVRTC, loaded and launched by cuda-bindings."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from cuda.bindings import driver
-from stand_in.kernels import Control, Kernels, checked
 from strict_gpu import IllegalUse, Operation
 from strict_tensorrt import Context, Engine, EngineFile, Shape, StrictTensorRT
 from tiny_models import CARD
 
 from runtime.card import write_sidecar
+from stand_in.kernels import Kernels, checked
 
 ROOT = Path(__file__).resolve().parents[3]
 SUPPORT = ROOT / "tests/support"
@@ -66,9 +66,7 @@ def engine_file(content: bytes) -> EngineFile:
     """What write_engine wrote; ValueError for anything else."""
     facts = json.loads(content)
     profiles = tuple((tuple(low), tuple(high)) for low, high in facts["profiles"])
-    return EngineFile(
-        tuple(facts["input_shape"]), profiles, scratch_bytes=facts["scratch_bytes"]
-    )
+    return EngineFile(tuple(facts["input_shape"]), profiles, scratch_bytes=facts["scratch_bytes"])
 
 
 class RealGpu:
@@ -140,6 +138,8 @@ class StandIn(StrictTensorRT):
         self._loaded = weakref.ref(engine)  # whoever opened it owns it
         return engine
 
-    def set(self, control: Control) -> None:
-        """Change what the kernels of the engine loaded last read; a CUDA context is current."""
-        self._loaded().kernels.set(control)
+    @property
+    def kernels(self) -> Kernels:
+        """Those of the engine loaded last; its CUDA context must be current to use them."""
+        engine: StandInEngine = self._loaded()
+        return engine.kernels

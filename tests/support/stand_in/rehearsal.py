@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from simulated_gpu import simulated_gpu
-from stand_in import kernels, network
 from strict_gpu import Gpu
 from strict_kernels import KernelDriver
+
+from stand_in import kernels, network
 
 
 @contextmanager
@@ -18,6 +20,11 @@ def rehearsed(device: Gpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     from runtime.cuda import cuda_python as cuda
 
     with simulated_gpu(device, monkeypatch, KernelDriver):
-        monkeypatch.setattr(kernels, "driver", cuda.driver)
-        monkeypatch.setattr(network, "driver", cuda.driver)
+        use_driver(cuda.driver, monkeypatch)
         yield device
+
+
+def use_driver(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stand-in launch its kernels with this cuda.bindings.driver."""
+    monkeypatch.setattr(kernels, "driver", driver)
+    monkeypatch.setattr(network, "driver", driver)
