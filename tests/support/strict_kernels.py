@@ -103,6 +103,9 @@ class KernelDriver(Driver):
         self._gpu.bytes_at(int(target), size, "device")[:] = np.frombuffer(content, np.uint8)
         return (self._done,)
 
+    def cuMemGetInfo(self) -> Any:
+        return (self._done, self._gpu.free_bytes, 8 * 2**30)
+
     # Streams
 
     def cuStreamSynchronize(self, stream: Any) -> Any:
