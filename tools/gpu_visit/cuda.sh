@@ -20,28 +20,18 @@ build_pycuda() {
 export_models() {
   python3 -m refinenet export lw-mobilenetv2-camvid --output "$kept/lw" --size 360x480 --precision fp32,fp16 &&
     python3 -m tools.variants.generated_weights refinenet-101 "$kept/refinenet-101.safetensors" demo/china.jpg &&
-    python3 -m refinenet export "$kept/refinenet-101.safetensors" --output "$kept/rf101" --dynamic
+    python3 -m refinenet export "$kept/refinenet-101.safetensors" --output "$kept/rf101" --dynamic \
+      --precision fp32
 }
 export -f keep build_pycuda export_models
 export came kept
-
-# rows NAME LIMIT SECONDS BACKENDS MODEL…: a benchmark that begins no round after SECONDS
-rows() {
-  local name=$1 limit=$2 seconds=$3 against=$4
-  shift 4
-  step "$name" "$limit" python3 -m refinenet benchmark "$@" --against "$against" --scenario single,offline \
-    --seconds 0.3 --rounds 5 --limit-seconds 30 --total-seconds "$seconds" --roofline --json "$results/$name.json"
-}
-lw=("$kept/lw/lw-mobilenetv2-camvid.fp32.onnx" --weights lw-mobilenetv2-camvid --data "$camvid" --limit 20)
-rf101=("$kept/rf101/refinenet-101.fp32.onnx" --weights "$kept/refinenet-101.safetensors" --images demo/china.jpg
-  --size 512x512 --batch 1,8)
 
 step card 30 nvidia-smi
 step card-details 30 nvidia-smi -q
 step keep 60 bash -c keep
 step packages 60 python3 -m pip list
 # PyCUDA is compiled on the CPU while tests and exports run, which time nothing closely.
-timeout 300 bash -c build_pycuda >"$results/build-pycuda.log" 2>&1 &
+timeout "$deadline" bash -c build_pycuda >"$results/build-pycuda.log" 2>&1 &
 pycuda=$!
 step doctor 60 python3 -m refinenet doctor
 step tests-cuda-python 150 "${pytest[@]}" --cuda cuda-python -m "gpu and not slow" tests/runtime tests/support \
@@ -58,10 +48,5 @@ step python-share 60 python3 -m tools.python_share --json "$results/python-share
 step tests-pycuda 120 "${pytest[@]}" --cuda pycuda -m "gpu and not slow" tests/runtime/behaviour \
   --junitxml="$results/tests-pycuda.xml"
 step frame-cost-pycuda 90 python3 -m tools.gpu_visit.frame_cost --cuda pycuda --json "$results/frame-cost-pycuda.json"
-# A compiler takes what it takes, so it has steps of its own: a step whose time is up leaves no record.
 rows torch-lw 90 40 torch,torch-autocast "${lw[@]}"
 rows torch-rf101 130 60 torch,torch-autocast "${rf101[@]}"
-rows compiled-lw 120 50 torch-compile "${lw[@]}"
-step tests-slow 90 "${pytest[@]}" --cuda cuda-python -m "gpu and slow" tests/runtime/behaviour \
-  --junitxml="$results/tests-slow.xml"
-rows compiled-rf101 180 80 torch-compile "${rf101[@]}"

@@ -3,7 +3,11 @@
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 
 idle() { # until no process is on the card
-  while [ -n "$(nvidia-smi --query-compute-apps=pid --format=csv,noheader)" ]; do sleep 1; done
+  local busy
+  while busy=$(nvidia-smi --query-compute-apps=pid --format=csv,noheader) || return 1; do
+    [ -n "$busy" ] || return 0
+    sleep 1
+  done
 }
 export -f idle
 

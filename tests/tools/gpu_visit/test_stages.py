@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[3] / "tools/gpu_visit"
-STAGES = ("cuda", "carry", "onnxruntime", "rtx")
+STAGES = ("cuda", "carry", "onnxruntime", "rtx", "rest")
 
 
 def run_stage(folder: Path, steps: str, seconds: int = 60) -> tuple[int, list[str], Path]:
