@@ -29,6 +29,7 @@ export came kept
 step card 30 nvidia-smi
 step card-details 30 nvidia-smi -q
 step keep 60 bash -c keep
+step commit 10 cat "$kept/first/commit"
 step packages 60 python3 -m pip list
 # PyCUDA is compiled on the CPU while tests and exports run, which time nothing closely.
 timeout "$deadline" bash -c build_pycuda >"$results/build-pycuda.log" 2>&1 &
@@ -48,5 +49,5 @@ step python-share 60 python3 -m tools.python_share --json "$results/python-share
 step tests-pycuda 120 "${pytest[@]}" --cuda pycuda -m "gpu and not slow" tests/runtime/behaviour \
   --junitxml="$results/tests-pycuda.xml"
 step frame-cost-pycuda 90 python3 -m tools.gpu_visit.frame_cost --cuda pycuda --json "$results/frame-cost-pycuda.json"
-rows torch-lw 90 40 torch,torch-autocast "${lw[@]}"
-rows torch-rf101 130 60 torch,torch-autocast "${rf101[@]}"
+rows torch-lw 110 60 torch,torch-autocast "${lw[@]}"
+rows torch-rf101 150 80 torch,torch-autocast "${rf101[@]}"

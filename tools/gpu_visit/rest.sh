@@ -5,5 +5,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 step tests-slow 90 "${pytest[@]}" --cuda cuda-python -m "gpu and slow" tests/runtime/behaviour \
   --junitxml="$results/tests-slow.xml"
 # A compiler takes what it takes. A step whose time is up leaves no record.
-rows compiled-lw 120 50 torch-compile "${lw[@]}"
+rows compiled-lw 120 60 torch-compile "${lw[@]}"
 rows compiled-rf101 180 80 torch-compile "${rf101[@]}"

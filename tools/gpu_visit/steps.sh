@@ -49,12 +49,13 @@ pack() {
 rows() {
   local name=$1 limit=$2 seconds=$3 against=$4
   shift 4
-  step "$name" "$limit" python3 -m refinenet benchmark "$@" --against "$against" --scenario single,offline \
-    --seconds 0.3 --rounds 5 --limit-seconds 30 --total-seconds "$seconds" --roofline --json "$results/$name.json"
+  step "$name" "$limit" python3 -m refinenet benchmark --against "$against" --scenario single,offline --seconds 0.3 \
+    --rounds 5 --limit-seconds 30 --total-seconds "$seconds" --roofline --json "$results/$name.json" "$@"
 }
 lw=("$kept/lw/lw-mobilenetv2-camvid.fp32.onnx" --weights lw-mobilenetv2-camvid --data "$camvid" --limit 20)
+# Few rounds: ONNX Runtime's CPU row takes about half a second a frame.
 rf101=("$kept/rf101/refinenet-101.fp32.onnx" --weights "$kept/refinenet-101.safetensors" --images demo/china.jpg
-  --size 512x512 --batch 1,8)
+  --size 512x512 --batch 1,8 --rounds 3)
 
 ended() {
   say "$stage: $SECONDS s"
