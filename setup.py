@@ -42,6 +42,8 @@ setup(
             "ruff>=0.14",
             "mypy>=1.18",
             "import-linter>=2.5",
+            # Compiles the kernels of tests/support/stand_in, without a GPU too.
+            "nvidia-cuda-nvrtc>=13,<14; sys_platform == 'linux'",
         ],
     },
     entry_points={"console_scripts": ["refinenet = refinenet.__main__:main"]},

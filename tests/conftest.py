@@ -7,12 +7,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runtime.cuda import gpu
+from runtime.errors import DeployError
 from runtime.tensorrt_api import gpu_present
 
 if TYPE_CHECKING:
     from rtx_probe import RtxAnswers
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--cuda: a process uses one implementation of CUDA, so the other needs a run of its own."""
+    help_text = "of the tests on a GPU; without a GPU nothing runs, instead of skipping all of them"
+    parser.addoption("--cuda", choices=tuple(gpu.IMPLEMENTATIONS), help=help_text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the implementation that --cuda names, before any test asks for a GPU."""
+    if (name := config.getoption("--cuda")) is None:
+        return
+    try:
+        gpu.choose(name)
+        gpu.current_device()
+    except DeployError as error:
+        raise pytest.UsageError(f"--cuda {name}: {error}") from error
 
 
 @pytest.fixture(scope="session")

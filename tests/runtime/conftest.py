@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from strict_cuda import strict_bindings
+from simulated_gpu import simulated_gpu
 from strict_gpu import Gpu
 from strict_tensorrt import EngineFile, StrictTensorRT
 from tiny_models import CARD, write_model
 
-from runtime.cuda import gpu
 from runtime.engine.engine import Engine
 from runtime.engine.loaded_engine import EngineOptions
 from runtime.frames import read_frame
@@ -64,16 +63,8 @@ def strict_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """A simulated GPU behind cuda.bindings; at the end nothing is left on it, and the thread's
     context is what it was."""
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
-    from runtime.cuda import cuda_python as cuda
-
-    device = Gpu(request.param)
-    runtime, driver = strict_bindings(device)
-    monkeypatch.setattr(cuda, "cudart", runtime)
-    monkeypatch.setattr(cuda, "driver", driver)
-    monkeypatch.setattr(gpu, "_CHOSEN", [])
-    yield device
-    assert device.current == []
-    assert not any(device.alive().values()), device.alive()
+    with simulated_gpu(Gpu(request.param), monkeypatch) as device:
+        yield device
 
 
 @pytest.fixture(params=["10.3.0", "10.8.0.43", "10.16.1.11", "11.4.0.106", "rtx-1.7.1.116"])

@@ -57,7 +57,7 @@ class StrictModule:
             wanted = signature.parameters[key].annotation
             if isinstance(wanted, str) and not isinstance(value, getattr(self._real, wanted)):
                 raise IllegalUse(f"{name}: {key} is {value!r}, expected a {wanted}")
-            if wanted is inspect.Parameter.empty:
+            if wanted is inspect.Parameter.empty and not isinstance(value, bytes | tuple):
                 int(value)  # a handle, an address, a size: the bindings ask for the same
 
     def _failure(self, name: str) -> Any:
@@ -287,11 +287,13 @@ class Runtime:
             raise IllegalUse(f"{call} during a capture")
 
 
-def strict_bindings(gpu: Gpu) -> tuple[StrictModule, StrictModule]:
+def strict_bindings(
+    gpu: Gpu, driver_api: type[Driver] = Driver
+) -> tuple[StrictModule, StrictModule]:
     """cuda.bindings.runtime and cuda.bindings.driver on this GPU."""
     from cuda.bindings import driver, runtime
 
     return (
         StrictModule(runtime, Runtime(runtime, gpu), gpu),
-        StrictModule(driver, Driver(driver, gpu), gpu),
+        StrictModule(driver, driver_api(driver, gpu), gpu),
     )

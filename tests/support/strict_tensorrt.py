@@ -191,6 +191,11 @@ class Context:
             return False
         self.warm = True
         self.engine.compiled.add(self.shape)
+        self.enqueue(stream)
+        return True
+
+    def enqueue(self, stream: int) -> None:
+        """Put the network on the stream: in two steps, with the scratch memory in between."""
         shape, this, engine = self.shape, weakref.ref(self), self.engine
         source, target = self.addresses["frame"], self.addresses[engine.file.output]
         scratch = self.memory[0] if self.memory else 0
@@ -214,7 +219,6 @@ class Context:
 
         self.gpu.queue(stream, Operation(compute))
         self.gpu.queue(stream, Operation(deliver))
-        return True
 
     def _check_ready(self, stream: int) -> None:
         if self.shape is None:
@@ -239,6 +243,7 @@ class Engine:
 
     num_io_tensors = 2
     num_layers = 1
+    context_type = Context
 
     def __init__(self, strict: StrictTensorRT, file: EngineFile) -> None:
         self.strict, self.file, self.gpu = strict, file, strict.gpu
@@ -295,7 +300,7 @@ class Engine:
         # TensorRT chooses a profile for the first context alone.
         profile = 0 if self.contexts == 0 else -1
         self.contexts += 1
-        context = Context(self.gpu, self, strategy, graphs, profile)
+        context = self.context_type(self.gpu, self, strategy, graphs, profile)
         if -1 not in self.file.input_shape:
             context.active_optimization_profile = 0
         return self.strict.checked("IExecutionContext", context)
@@ -347,7 +352,7 @@ class Runtime:
         self.strict, self.gpu, self.logger = strict, strict.gpu, logger
         self.engine_host_code_allowed = False
 
-    def deserialize_cuda_engine(self, _: bytes) -> Checked | None:
+    def deserialize_cuda_engine(self, content: bytes) -> Checked | None:
         self.gpu.need_context("deserialize_cuda_engine")
         if "deserialize_cuda_engine" in self.strict.file.failing:
             self.logger.log(self.logger.Severity.ERROR, "the magic tag\ndoes not match")
@@ -355,8 +360,7 @@ class Runtime:
         if self.strict.needs_host_code and not self.engine_host_code_allowed:
             self.logger.log(self.logger.Severity.ERROR, "host code is not allowed")
             return None
-        self.strict.engine = Engine(self.strict, self.strict.file)
-        return self.strict.checked("ICudaEngine", self.strict.engine)
+        return self.strict.checked("ICudaEngine", self.strict.load(content))
 
     def get_engine_validity(self, _: bytes) -> tuple[Any, int]:
         members = self.strict.api.enums["EngineInvalidityDiagnostics"]
@@ -386,6 +390,11 @@ class StrictTensorRT:
             nptype=self._nptype,
             __version__=self.api.version,
         )
+
+    def load(self, _: bytes) -> Engine:
+        """The engine in a file."""
+        self.engine = Engine(self, self.file)
+        return self.engine
 
     def checked(self, kind: str, simulation: Any) -> Checked:
         if kind not in self.api.classes:

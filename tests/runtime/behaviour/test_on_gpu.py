@@ -1,4 +1,8 @@
-"""On a real GPU: what the strict GPU promises. `make gpu` runs these; they need an NVIDIA GPU."""
+"""On a real GPU: what the strict GPU promises. `make gpu` runs these; they need an NVIDIA GPU.
+
+Every test of an engine runs with TensorRT, with TensorRT-RTX, and with the stand-in network, which
+needs neither. All of it uses PyCUDA with `pytest --cuda pycuda`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_building import built
+from gpu_builders import every_builder, every_builder_rehearsed
 from numpy.typing import NDArray
 from rtx_probe import UNSUPPORTED, RtxAnswers, ask_rtx
-from tiny_models import CARD, brightest_channel, untied, write_model
+from tiny_models import brightest_channel, untied, write_model
 
 from runtime import Segmenter, tensorrt_api
-from runtime.card import sidecar_path, write_sidecar
+from runtime.card import sidecar_path
 from runtime.engine.compatibility import RTX_COMPUTE_CAPABILITIES
 from runtime.engine.engine import Engine
 from runtime.engine.loaded_engine import EngineOptions
@@ -28,60 +35,6 @@ Frame = NDArray[np.uint8]
 Build = Callable[..., Path]
 
 SHAPE = (1, 360, 480, 3)
-
-
-def built(onnx_file: Path, runtime_name: str, profile: tuple[Any, ...] | None = None) -> Path:
-    """An engine of the tiny model, built with TensorRT's own calls.
-
-    profile: the smallest, the usual and the largest shape of a model with free dimensions.
-    """
-    trt = tensorrt_api.load(runtime_name)
-    logger = tensorrt_api.make_logger(trt)
-    builder = trt.module.Builder(logger)
-    strongly_typed = 1 << int(trt.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(strongly_typed)
-    parser = trt.module.OnnxParser(network, logger)
-    assert parser.parse(onnx_file.read_bytes()), logger.errors
-    config = builder.create_builder_config()
-    if profile is not None:
-        shapes = builder.create_optimization_profile()
-        shapes.set_shape("frame", *profile)
-        assert config.add_optimization_profile(shapes) >= 0
-    plan = builder.build_serialized_network(network, config)
-    assert plan is not None, logger.errors
-    path = onnx_file.with_name(f"toy.fp32.{runtime_name}.engine")
-    path.write_bytes(plan)
-    capabilities: list[str] = []
-    if tensorrt_api.gpu_present():
-        from runtime.cuda import gpu
-
-        capabilities = [gpu.current_device().compute_capability]
-    build = {
-        "package": runtime_name,
-        "version": trt.version,
-        "compute_capabilities": capabilities,
-    }
-    write_sidecar(path, CARD, build)
-    return path
-
-
-@pytest.fixture(params=["tensorrt", "rtx"])
-def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
-    """Builds an engine here, with each TensorRT that is installed."""
-    if not tensorrt_api.gpu_present():
-        pytest.skip("no GPU")
-    if not tensorrt_api.is_installed(request.param):
-        pytest.skip(f"{request.param} is not installed")
-    if request.param == "rtx":
-        request.getfixturevalue("rtx_runs")
-
-    def build_engine(
-        shape: Any = SHAPE, profile: tuple[Any, ...] | None = None, *, convolved: bool = False
-    ) -> Path:
-        onnx_file = write_model(tmp_path / "toy.fp32.onnx", shape, convolved=convolved)
-        return built(onnx_file, request.param, profile)
-
-    return build_engine
 
 
 @pytest.fixture
@@ -101,16 +54,6 @@ def test_each_pixel_of_these_frames_has_one_brightest_channel(
         darker, brightest = np.moveaxis(np.sort(frame, axis=2), 2, 0)[1:]
         assert (darker < brightest).all()
         assert np.unique(brightest_channel(frame)).tolist() == [0, 1, 2]
-
-
-@pytest.fixture
-def free_bytes() -> Callable[[], int]:
-    """How much of the GPU's memory is free."""
-    if not tensorrt_api.gpu_present():
-        pytest.skip("no GPU")
-    from cuda.bindings import runtime as cudart
-
-    return lambda: int(cudart.cudaMemGetInfo()[1])
 
 
 @pytest.mark.gpu
@@ -155,7 +98,7 @@ def test_without_a_gpu_the_probe_says_what_rtx_says(tmp_path: Path) -> None:
     assert not answers.unsupported
 
 
-@pytest.mark.gpu
+@every_builder_rehearsed
 def test_masks_are_those_of_onnx_runtime(build: Build, camvid: list[Frame], tmp_path: Path) -> None:
     path = build()
     with Segmenter.open(path) as on_gpu, Segmenter.open(tmp_path / "toy.fp32.onnx") as on_cpu:
@@ -166,7 +109,7 @@ def test_masks_are_those_of_onnx_runtime(build: Build, camvid: list[Frame], tmp_
         assert on_gpu.notes == ()  # the graph was captured
 
 
-@pytest.mark.gpu
+@every_builder_rehearsed
 @pytest.mark.parametrize(
     "options",
     [
@@ -178,14 +121,16 @@ def test_masks_are_those_of_onnx_runtime(build: Build, camvid: list[Frame], tmp_
     ],
 )
 def test_every_option_gives_the_same_masks(
-    build: Build, camvid: list[Frame], options: EngineOptions
+    build: Build, cuda: ModuleType, camvid: list[Frame], options: EngineOptions
 ) -> None:
+    if options.cuda_graph and not cuda.HAS_GRAPHS:
+        pytest.skip(f"{cuda.TITLE} has no CUDA graphs")
     with Segmenter.open(build(), options=options) as segmenter:
         for frame in [*camvid, *camvid]:
             np.testing.assert_array_equal(segmenter(frame), brightest_channel(frame))
 
 
-@pytest.mark.gpu
+@every_builder_rehearsed
 def test_shapes_change_from_frame_to_frame(
     build: Build, camvid: list[Frame], street: Frame
 ) -> None:
@@ -198,7 +143,7 @@ def test_shapes_change_from_frame_to_frame(
             np.testing.assert_array_equal(mask, brightest_channel(frame))
 
 
-@pytest.mark.gpu
+@every_builder_rehearsed
 def test_two_threads_and_a_stream_at_once(build: Build, camvid: list[Frame]) -> None:
     wrong: list[int] = []
     with Segmenter.open(build()) as segmenter:
@@ -219,8 +164,9 @@ def test_two_threads_and_a_stream_at_once(build: Build, camvid: list[Frame]) -> 
     assert wrong == []
 
 
-@pytest.mark.gpu
+@every_builder
 @pytest.mark.slow
+@pytest.mark.usefixtures("entered")
 def test_two_hundred_times_opened_and_closed_leaves_no_memory_behind(
     build: Build, camvid: list[Frame], free_bytes: Callable[[], int]
 ) -> None:
@@ -244,7 +190,7 @@ for height in range(64, 144, 8):
 """
 
 
-@pytest.mark.gpu
+@every_builder
 def test_an_engine_is_closed_while_kernels_for_a_new_shape_are_still_compiled(
     build: Build,
 ) -> None:
@@ -255,20 +201,19 @@ def test_an_engine_is_closed_while_kernels_for_a_new_shape_are_still_compiled(
     subprocess.run([sys.executable, "-c", CLOSING, str(path)], check=True, timeout=120)
 
 
-@pytest.mark.gpu
+@every_builder_rehearsed
+@pytest.mark.usefixtures("entered")
 def test_out_of_memory_says_how_much_was_asked_for_and_is_survived(
-    build: Build, camvid: list[Frame]
+    build: Build, cuda: ModuleType, camvid: list[Frame]
 ) -> None:
-    from runtime.cuda import cuda_python as cuda
-
-    path = build()
-    with Segmenter.open(path) as segmenter:
-        with pytest.raises(DeviceError, match=r"cudaMalloc was asked for 1048576\.0 MiB .* free"):
+    refused = r"(cudaMalloc|cuMemAlloc) was asked for 1048576\.0 MiB .* free"
+    with Segmenter.open(build()) as segmenter:
+        with pytest.raises(DeviceError, match=refused):
             cuda.DeviceBuffer(2**40)
         np.testing.assert_array_equal(segmenter(camvid[0]), brightest_channel(camvid[0]))
 
 
-@pytest.mark.gpu
+@every_builder
 def test_rtx_starts_faster_with_its_kernels_kept(build: Build, camvid: list[Frame]) -> None:
     path = build()
     if not path.name.endswith("rtx.engine"):
@@ -289,7 +234,7 @@ def test_rtx_starts_faster_with_its_kernels_kept(build: Build, camvid: list[Fram
         np.testing.assert_array_equal(segmenter(camvid[0]), brightest_channel(camvid[0]))
 
 
-@pytest.mark.gpu
+@every_builder
 def test_frames_of_pytorch_on_the_gpu_go_in_directly(build: Build, camvid: list[Frame]) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     if not torch.cuda.is_available():
@@ -303,7 +248,7 @@ def test_frames_of_pytorch_on_the_gpu_go_in_directly(build: Build, camvid: list[
         np.testing.assert_array_equal(segmenter(cropped), brightest_channel(camvid[0]))
 
 
-@pytest.mark.gpu
+@every_builder
 def test_the_current_context_is_left_as_it_was(build: Build, camvid: list[Frame]) -> None:
     from cuda.bindings import driver
 
@@ -319,7 +264,7 @@ PYCUDA = """
 import sys, numpy as np
 import pycuda.driver as driver
 driver.init()
-context = driver.Device(0).make_context()
+context = driver.Device(0).make_context() if sys.argv[2] == "own" else None
 from runtime import Segmenter
 from runtime.engine.loaded_engine import EngineOptions
 noise = np.random.default_rng(0).integers(0, 256, (360, 480, 3), np.uint8)
@@ -329,14 +274,16 @@ with Segmenter.open(sys.argv[1], options=EngineOptions(cuda="pycuda")) as segmen
     for mask in segmenter.stream([frame] * 8):
         assert (mask == frame.argmax(2)).all()
 assert driver.Context.get_current() == context
-context.pop()
+if context is not None:
+    context.pop()
 """
 
 
-@pytest.mark.gpu
-def test_an_application_with_a_pycuda_context_gets_the_same_masks(build: Build) -> None:
+@every_builder
+@pytest.mark.parametrize("context", ["own", "none"])
+def test_an_application_with_pycuda_gets_the_same_masks(build: Build, context: str) -> None:
     pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
-    command = [sys.executable, "-c", PYCUDA, str(build())]
+    command = [sys.executable, "-c", PYCUDA, str(build()), context]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

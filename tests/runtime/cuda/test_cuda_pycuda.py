@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 from gpu_arrays import ArrayInterface, on_gpu
 from numpy.typing import NDArray
+from strict_cuda import strict_bindings
 from strict_gpu import LEGACY, Gpu, Operation
+from strict_kernels import KernelDriver
 from strict_onnx import StrictOnnx
 from strict_pycuda import strict_pycuda
 from strict_tensorrt import EngineFile, StrictTensorRT
@@ -86,6 +88,25 @@ def test_frames_become_masks(opened: Opener, mapped: bool) -> None:
             np.testing.assert_array_equal(mask, brightest_channel(frame))
         other = noise(12, 5, 3)
         np.testing.assert_array_equal(segmenter(other), brightest_channel(other))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.usefixtures("pycuda")
+def test_the_stand_in_network_runs_in_pycudas_context(
+    device: Gpu, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool
+) -> None:
+    from stand_in.network import StandIn, write_engine
+    from stand_in.rehearsal import use_driver
+
+    use_driver(strict_bindings(device, KernelDriver)[1], monkeypatch)
+    path = tmp_path / "street.engine"
+    write_engine(path, (1, 6, 8, 3), compute_capability="sm_86")
+    trt = StandIn(shared / "reference/tensorrt-api/11.4.0.106.json").trt
+    options = EngineOptions(cuda="pycuda", mapped_memory=mapped)
+    with Segmenter(Engine(path, CARD, trt, options)) as segmenter:
+        frames = [noise(6, 8, 3, seed=seed) for seed in range(6)]
+        for mask, frame in zip(segmenter.stream(frames), frames, strict=True):
+            np.testing.assert_array_equal(mask, brightest_channel(frame))
 
 
 def test_a_frame_on_the_gpu_is_taken(opened: Opener, device: Gpu) -> None:
