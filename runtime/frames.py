@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
-from runtime.files import existing_file, existing_folder
+from runtime.files import existing_file, existing_folder, files_below
 
 Frame = NDArray[np.uint8]  # (H, W, 3) BGR
 Mask = NDArray[np.uint8]  # (H, W) class ids
@@ -70,9 +70,12 @@ _redirecting = threading.Lock()  # there is one stderr for all threads
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """The images of a folder and of those below it, by name; InputError if there are none."""
+    """The images of a folder and of those below it, by name; InputError if there are none.
+
+    Hidden files are passed over, links to folders are followed; see runtime.files.files_below.
+    """
     folder = existing_folder(folder)
-    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
+    images = sorted(p for p in files_below(folder) if p.suffix.lower() in IMAGE_ENDINGS)
     if not images:
         raise InputError(f"{folder} holds no image ({', '.join(IMAGE_ENDINGS)})")
     return images
