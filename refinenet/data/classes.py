@@ -5,7 +5,8 @@ Where a dataset has no colours of its own, VOC's are used: they are defined for 
 
 from __future__ import annotations
 
-Palette = tuple[tuple[int, int, int], ...]
+Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
+Palette = tuple[Colour, ...]
 
 
 def voc_palette(num_classes: int) -> Palette:

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from refinenet.data.classes import Palette, voc_palette
+from refinenet.data.classes import Colour, Palette, voc_palette
 from refinenet.data.layout import NAME, Dataset, Names, splits_of
 from runtime.errors import InputError
 from runtime.files import small_text
 
 REQUIRED = ("images", "labels", "splits", "classes")
-OPTIONAL = ("palette", "ignore_id", "id_map", "license_note")
+OPTIONAL = ("palette", "ignore_id", "ignore_colour", "id_map", "license_note")
 KEYS = (*REQUIRED, *OPTIONAL)
 ALL_IMAGES = "*"
 DEFAULT_IGNORE_ID = 255
@@ -73,6 +73,8 @@ def _dataset(content: dict[str, Any]) -> Dataset:
         ),
         license_note=_text("license_note", content.get("license_note", "")),
         id_map=_id_map(content.get("id_map"), len(classes), ignore_id),
+        by_colour=content.get("palette") is not None,
+        ignore_colour=_ignore_colour(content),
     )
 
 
@@ -89,15 +91,30 @@ def _classes(value: Any) -> tuple[str, ...]:
 def _palette(value: Any, num_classes: int) -> Palette:
     if value is None:
         return voc_palette(num_classes)
-    colours = tuple(
-        tuple(_whole("palette", channel) for channel in _list("palette", colour))
-        for colour in _list("palette", value)
-    )
+    colours = tuple(_colour("palette", colour) for colour in _list("palette", value))
     if len(colours) != num_classes:
         raise ValueError(f"palette has {len(colours)} colours; expected {num_classes}")
-    if any(len(colour) != 3 for colour in colours):
-        raise ValueError("palette holds a colour that is not [red, green, blue]")
-    return tuple((red, green, blue) for red, green, blue in colours)
+    return colours
+
+
+def _ignore_colour(content: Mapping[str, Any]) -> Colour | None:
+    value = content.get("ignore_colour")
+    if value is None:
+        return None
+    colour = _colour("ignore_colour", value)
+    if content.get("palette") is None:
+        raise ValueError("ignore_colour is for masks in colours; give the classes' as palette")
+    if list(colour) in content["palette"]:
+        raise ValueError(f"ignore_colour is {value}, which is the colour of a class")
+    return colour
+
+
+def _colour(key: str, value: Any) -> Colour:
+    levels = tuple(_whole(key, level) for level in _list(key, value))
+    if len(levels) != 3:
+        raise ValueError(f"{key} holds a colour that is not [red, green, blue]")
+    red, green, blue = levels
+    return red, green, blue
 
 
 def _splits(value: Any) -> Mapping[str, Names]:

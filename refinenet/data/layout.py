@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from refinenet.data.classes import Palette
+from refinenet.data.classes import Colour, Palette
 from runtime.errors import InputError
 from runtime.files import files_below, small_text
 from runtime.frames import IMAGE_ENDINGS
@@ -59,6 +59,8 @@ class Dataset:
     ignore_id: the id of pixels without a class, once the labels are mapped.
     id_map: what each id in the label files becomes, a class or the ignore id; empty where the
     files hold these themselves.
+    by_colour: whether an RGB label's colours are those of the palette.
+    ignore_colour: the colour of pixels without a class in such a label.
     """
 
     classes: tuple[str, ...]
@@ -67,6 +69,8 @@ class Dataset:
     splits: Mapping[str, Split]
     license_note: str = ""
     id_map: Mapping[int, int] = field(default_factory=dict)
+    by_colour: bool = False
+    ignore_colour: Colour | None = None
 
     @cached_property
     def id_table(self) -> NDArray[np.int16]:
