@@ -68,7 +68,7 @@ class FrameFile:
 
 
 def frame_file(path: Path, inputs: Sequence[Value], outputs: Sequence[Value]) -> FrameFile:
-    """What a file with these inputs and outputs is; InputError, with a way out, where none serves."""
+    """What a file with these inputs and outputs is; InputError, with a way out, for others."""
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
             f"{path} takes {_listed(inputs)} and gives {_listed(outputs)}; expected one uint8 "
