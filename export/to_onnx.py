@@ -40,7 +40,8 @@ NETWORK_ORDER = "network_channel_order"  # in a card's details
 class OnnxOptions:
     """size: (height, width) of the frames. dynamic: batch and size stay free, and `size` and
     `batch` only serve as an example. output_kind: mask, or logits for parity work.
-    factory, card: a network of the user's own; see export.factory."""
+    factory, card: a network of the user's own; see export.factory. variant: see
+    refinenet.load_model."""
 
     size: tuple[int, int] = (360, 480)
     batch: int = 1
@@ -49,6 +50,7 @@ class OnnxOptions:
     resize_policy: str = "stretch"
     factory: str | None = None
     card: Path | None = None
+    variant: str | None = None
 
 
 def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> Path:
@@ -67,7 +69,7 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
             f"size {options.size[0]}x{options.size[1]}; the example of a dynamic export must have "
             f"at least {MIN_SIDE}x{MIN_SIDE}"
         )
-    source = open_source(weights, options.factory, options.card)
+    source = open_source(weights, options.factory, options.card, options.variant)
     _check_finite(source)
     height, width = options.size
     card = replace(
