@@ -43,10 +43,8 @@ class FrameModel(nn.Module):
         height, width = frames.shape[1:3]
         # Upsampling to the same size would cost a pass over all scores and change none. A size
         # that an export leaves free is no int: it may differ, even if the example's does not.
-        full_size = (
-            type(height) is int and type(width) is int and scores.shape[2:] == (height, width)
-        )
-        if not full_size:
+        fixed = type(height) is int and type(width) is int
+        if not fixed or scores.shape[2:] != (height, width):
             scores = F.interpolate(scores, (height, width), mode="bilinear")
         if self.output_kind == "logits":
             return scores

@@ -21,6 +21,7 @@ from export.factory import Source, open_source
 from export.frame_model import FrameModel
 from export.int8.placement import CLASSIFIERS
 from export.onnx_file import EXTERNAL_ABOVE_BYTES, write_data, write_model
+from refinenet.batch_norm import fold_batch_norms
 from refinenet.network import SegmentationNetwork
 from runtime.card import CARD_KEY, Card, write_sidecar
 from runtime.errors import InputError
@@ -139,7 +140,13 @@ def _release(network: nn.Module) -> None:
 
 
 def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
-    """The ONNX graph of a frame model: batch norm folded, constants folded, shapes inferred."""
+    """The ONNX graph of a frame model: batch norm folded, constants folded, shapes inferred.
+
+    A network of this project has no batch norm any more afterwards. The exporter itself folds none
+    whose convolution is called several times, as those of DeepLab-v2 are at three scales.
+    """
+    if isinstance(model.network, SegmentationNetwork):
+        fold_batch_norms(model.network)
     height, width = options.size
     # An example batch of 2: torch.export would take a batch of 1 for a constant.
     batch = 2 if options.dynamic else options.batch

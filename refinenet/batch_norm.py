@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 def convolutions_before_norms(network: nn.Module) -> dict[nn.Conv2d, nn.BatchNorm2d]:
@@ -31,15 +30,11 @@ def fold_batch_norms(network: nn.Module) -> None:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         with torch.no_grad():
-            conv.weight, conv.bias = fuse_conv_bn_weights(
-                conv.weight,
-                conv.bias,
-                norm.running_mean,
-                norm.running_var,
-                norm.eps,
-                norm.weight,
-                norm.bias,
-            )
+            # As torch.onnx's own folding computes it, which thus gives the same file.
+            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            bias = torch.zeros_like(norm.bias) if conv.bias is None else conv.bias
+            conv.bias = nn.Parameter((bias - norm.running_mean) * factor + norm.bias)
+            conv.weight.copy_(conv.weight * factor[:, None, None, None])
     names = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
     for name in names:
         network.set_submodule(name, nn.Identity())
