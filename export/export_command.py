@@ -41,6 +41,9 @@ def export(arguments: Sequence[str]) -> int:
         "state_dict of its network, if the function does not load it",
     )
     parser.add_argument(
+        "--variant", metavar="NAME", help="of a checkpoint whose keys are those of several networks"
+    )
+    parser.add_argument(
         "--factory",
         metavar="package.module:function",
         help="export a network of your own: the function's code runs, and returns it",
@@ -144,6 +147,7 @@ def _export(options: ExportOptions) -> int:
         options.calibration_method,
         options.percentile,
         ours=options.factory is None,
+        variant=options.variant,
         int8="int8" in options.precisions,
         quiet=options.quiet,
     )
@@ -194,6 +198,7 @@ def _export_fp32(weights: Path, output: Path, options: ExportOptions) -> Path:
         resize_policy=options.resize or "stretch",
         factory=options.factory,
         card=options.card,
+        variant=options.variant,
     )
     to_onnx(options.weights and weights, output, onnx_options)
     print_written(output)

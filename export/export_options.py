@@ -17,6 +17,7 @@ SEARCH_IMAGES = 16
 @dataclass(frozen=True)
 class ExportOptions:
     weights: str | None
+    variant: str | None
     factory: str | None
     card: Path | None
     output: Path
@@ -51,6 +52,8 @@ def check_options(options: ExportOptions) -> None:
 def _check_graph(options: ExportOptions) -> None:
     if options.card is not None and options.factory is None:
         raise InputError("--card is for --factory; weights of ours carry their own")
+    if options.variant is not None and options.factory is not None:
+        raise InputError("--variant names a network of ours; --factory makes one of yours")
     if options.name == "" or (options.name and Path(options.name).name != options.name):
         raise InputError(f"--name '{options.name}'; expected a name alone, the folder is --output")
     of_static = _given({"--batch": options.batch, "--resize": options.resize})

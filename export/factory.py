@@ -37,7 +37,10 @@ class Source:
 
 
 def open_source(
-    weights: str | Path | None, factory: str | None = None, card_file: Path | None = None
+    weights: str | Path | None,
+    factory: str | None = None,
+    card_file: Path | None = None,
+    variant: str | None = None,
 ) -> Source:
     """The network to export, or to compare an export with.
 
@@ -47,6 +50,7 @@ def open_source(
     result is scores, or a dict with the scores under "out", or a tuple that begins with them.
     card_file: class names, colours, mean and std of such a network; numbered classes and
     ImageNet's mean and std otherwise.
+    variant: of weights whose keys are those of several networks; see refinenet.load_model.
 
     Raises InputError for a factory that cannot be imported or gives something else,
     CheckpointError for weights that do not fit.
@@ -55,7 +59,7 @@ def open_source(
         if weights is None:
             raise InputError("no weights given, and no --factory; give one of them")
         path = weights_path(weights)
-        network, card = load_checkpoint(path)
+        network, card = load_checkpoint(path, variant)
         return Source(network, card, sha256_of(path), str(path))
     own = _made(factory)
     sha256 = _fill(own, existing_file(weights), factory) if weights else _hash_of(own)

@@ -103,16 +103,19 @@ def peaks_from_ranges(model: onnx.ModelProto, ranges: Ranges) -> Peaks:
 
 
 def convolution_peaks(model: onnx.ModelProto, peaks: Peaks) -> dict[str, ConvolutionPeaks]:
-    """The part of the peaks that can be kept by the names of weights."""
-    return {
-        node.input[1]: ConvolutionPeaks(
-            peaks.tensors[node.input[0]],
-            peaks.tensors[node.output[0]],
-            peaks.sums.get(node.output[0], 0.0),
-        )
-        for node in model.graph.node
-        if node.op_type == "Conv"
-    }
+    """The part of the peaks that can be kept by the names of weights; of a convolution that is
+    called several times, the largest."""
+    largest: dict[str, ConvolutionPeaks] = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            found = ConvolutionPeaks(
+                peaks.tensors[node.input[0]],
+                peaks.tensors[node.output[0]],
+                peaks.sums.get(node.output[0], 0.0),
+            )
+            known = largest.get(node.input[1], found)
+            largest[node.input[1]] = ConvolutionPeaks(*map(max, zip(found, known, strict=True)))
+    return largest
 
 
 def _fault(peak: float) -> str:

@@ -40,7 +40,12 @@ class FrameModel(nn.Module):
         bgr = frames.to(self.mean.dtype).permute(0, 3, 1, 2)  # (N, 3, H, W)
         channels = bgr.index_select(1, self.from_bgr)
         scores = self.network((channels - self.mean) * self.scale)
-        scores = F.interpolate(scores, frames.shape[1:3], mode="bilinear")
+        height, width = frames.shape[1:3]
+        # Upsampling to the same size would cost a pass over all scores and change none. A size
+        # that an export leaves free is no int: it may differ, even if the example's does not.
+        fixed = type(height) is int and type(width) is int
+        if not fixed or scores.shape[2:] != (height, width):
+            scores = F.interpolate(scores, (height, width), mode="bilinear")
         if self.output_kind == "logits":
             return scores
         # By way of float: TensorRT has no cast from ArgMax's int64 to uint8.

@@ -21,6 +21,7 @@ from export.factory import Source, open_source
 from export.frame_model import FrameModel
 from export.int8.placement import CLASSIFIERS
 from export.onnx_file import EXTERNAL_ABOVE_BYTES, write_data, write_model
+from refinenet.batch_norm import fold_batch_norms
 from refinenet.network import SegmentationNetwork
 from runtime.card import CARD_KEY, Card, write_sidecar
 from runtime.errors import InputError
@@ -40,7 +41,8 @@ NETWORK_ORDER = "network_channel_order"  # in a card's details
 class OnnxOptions:
     """size: (height, width) of the frames. dynamic: batch and size stay free, and `size` and
     `batch` only serve as an example. output_kind: mask, or logits for parity work.
-    factory, card: a network of the user's own; see export.factory."""
+    factory, card: a network of the user's own; see export.factory. variant: see
+    refinenet.load_model."""
 
     size: tuple[int, int] = (360, 480)
     batch: int = 1
@@ -49,6 +51,7 @@ class OnnxOptions:
     resize_policy: str = "stretch"
     factory: str | None = None
     card: Path | None = None
+    variant: str | None = None
 
 
 def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> Path:
@@ -67,7 +70,7 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
             f"size {options.size[0]}x{options.size[1]}; the example of a dynamic export must have "
             f"at least {MIN_SIDE}x{MIN_SIDE}"
         )
-    source = open_source(weights, options.factory, options.card)
+    source = open_source(weights, options.factory, options.card, options.variant)
     _check_finite(source)
     height, width = options.size
     card = replace(
@@ -137,7 +140,13 @@ def _release(network: nn.Module) -> None:
 
 
 def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
-    """The ONNX graph of a frame model: batch norm folded, constants folded, shapes inferred."""
+    """The ONNX graph of a frame model: batch norm folded, constants folded, shapes inferred.
+
+    A network of this project has no batch norm any more afterwards. The exporter itself folds none
+    whose convolution is called several times, as those of DeepLab-v2 are at three scales.
+    """
+    if isinstance(model.network, SegmentationNetwork):
+        fold_batch_norms(model.network)
     height, width = options.size
     # An example batch of 2: torch.export would take a batch of 1 for a constant.
     batch = 2 if options.dynamic else options.batch

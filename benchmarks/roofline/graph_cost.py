@@ -104,6 +104,8 @@ def macs_of(operator: str, inputs: Sequence[Shape], output: Shape) -> int:
     if operator in CONVOLUTION_WEIGHTS:
         weights = inputs[CONVOLUTION_WEIGHTS[operator]]
         return math.prod(output) * math.prod(weights[1:])
+    if operator == "ConvTranspose":  # each value of its input is multiplied with a whole kernel
+        return math.prod(inputs[0]) * math.prod(inputs[1][1:])
     if operator == "MatMul":
         return math.prod(output) * inputs[0][-1]
     if operator in WITHOUT_MACS:

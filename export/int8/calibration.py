@@ -41,7 +41,7 @@ def collect_ranges(
     card = read_card(fp32_path)
     model = outline(file)
     inputs = convolution_inputs(model)
-    names = sorted(set(inputs.values()))
+    names = sorted(set().union(*inputs.values()))
     session = session_with_outputs(model, names, file.parent)
     histograms = {name: Histogram() for name in names}
     for path in tqdm(images, desc="calibration", unit="image", disable=quiet or None):
@@ -58,14 +58,21 @@ def collect_ranges(
         images="/".join(folder.parts[-3:]),
         image_count=len(images),
         images_sha256=_hash_of_files(images),
-        limits={weight: limits[tensor] for weight, tensor in inputs.items()},
+        limits={
+            weight: max(limits[tensor] for tensor in tensors) for weight, tensors in inputs.items()
+        },
         image_names=tuple(path.absolute().relative_to(folder).as_posix() for path in images),
     )
 
 
-def convolution_inputs(model: onnx.ModelProto) -> dict[str, str]:
-    """The input tensor of every convolution, by the name of its weight."""
-    return {node.input[1]: node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+def convolution_inputs(model: onnx.ModelProto) -> dict[str, set[str]]:
+    """The input tensors of every convolution, by the name of its weight: several where it is called
+    several times, as on an image at several scales."""
+    inputs: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            inputs.setdefault(node.input[1], set()).add(node.input[0])
+    return inputs
 
 
 def frame_batch(path: Path, card: Card) -> Frame:

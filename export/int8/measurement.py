@@ -54,6 +54,7 @@ def plan_measurement(
     percentile: float | None,
     *,
     ours: bool,
+    variant: str | None = None,
     int8: bool,
     quiet: bool,
 ) -> Measurement:
@@ -62,6 +63,7 @@ def plan_measurement(
     calibration: an image, a folder of images, or a .json of saved ranges; by default the ranges
     that ship with the weights. method, percentile: None for the defaults. ours: whether the weights
     are of a network of this project's; those of a user's own mean nothing without their network.
+    variant: see refinenet.load_model.
 
     Raises InputError for a method that nothing would use, for images or ranges that cannot be read,
     and if INT8 is asked for and there is nothing to take its ranges from.
@@ -83,7 +85,9 @@ def plan_measurement(
         return Measurement((), load_ranges(source), chosen, quiet)
     if int8:
         if ours:
-            load_checkpoint(weights)  # weights that cannot be read are the first thing to say
+            load_checkpoint(
+                weights, variant
+            )  # weights that cannot be read are the first thing to say
         raise InputError(
             f"INT8 needs activation ranges, and none ship with {weights.name}; give "
             "--calibration IMAGES, or leave int8 out: --precision fp32,fp16"

@@ -50,7 +50,7 @@ def switchable_layers(reasons: dict[str, str], model: onnx.ModelProto) -> list[s
     """The convolutions that INT8 could serve: all but those that no tensor core computes."""
     unfit = {name for name, reason in reasons.items() if reason == DEPTHWISE}
     constants = {tensor.name for tensor in model.graph.initializer}
-    names = [layer.input[1] for layer in convolutions(model)]
+    names = dict.fromkeys(layer.input[1] for layer in convolutions(model))
     return [name for name in names if name in constants and name not in unfit]
 
 

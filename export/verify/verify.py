@@ -24,6 +24,7 @@ from export.verify.layer_drift import LayerReport, against_fp32, against_pytorch
 from export.verify.stage_files import stage_before, stage_files, stage_name
 from export.verify.stages import EngineStage, OnnxStage, Stage, TorchStage
 from export.verify.verdict import FAILED, NOT_RUN, Labelled, StageResult, judged
+from refinenet.checkpoints.load import weights_path
 from refinenet.data.datasets import check_classes, open_dataset
 from refinenet.evaluation.metrics import ConfusionMatrix
 from refinenet.network import SegmentationNetwork
@@ -134,6 +135,10 @@ class _Measured:
 def _open_export(options: VerifyOptions) -> tuple[Source, list[Path]]:
     """What was exported, and the files of its export."""
     folder = existing_folder(options.folder)
+    if options.factory is None and options.weights is not None:
+        files = stage_files(folder, sha256_of(weights_path(options.weights)))
+        # As it was exported: the keys alone do not always tell.
+        return open_source(options.weights, variant=read_card(files[0]).variant), files
     source = open_source(options.weights, options.factory)
     return source, stage_files(folder, source.sha256)
 

@@ -15,12 +15,16 @@ from refinenet.renaming import Rename, Weights, renamed
 class InvertedResidual(ResidualBlock):
     """1x1 expansion, 3x3 depthwise, 1x1 linear projection (Sandler et al. 2018)."""
 
-    def __init__(self, in_channels: int, out_channels: int, expansion: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, expansion: int, stride: int, dilation: int = 1
+    ) -> None:
         super().__init__()
         channels = in_channels * expansion
         self._shortcut = stride == 1 and in_channels == out_channels
         self.expand = _conv_bn(in_channels, channels, 1, relu6=True)
-        self.depthwise = _conv_bn(channels, channels, 3, stride, groups=channels, relu6=True)
+        self.depthwise = _conv_bn(
+            channels, channels, 3, stride, dilation, groups=channels, relu6=True
+        )
         self.project = _conv_bn(channels, out_channels, 1)
 
     @property
@@ -60,23 +64,36 @@ STAGES = (
 )
 
 
-class MobileNetV2(Backbone):
-    """MobileNetV2 1.0 up to its 320-channel features, tapped six times.
+# The stages whose features a network takes, finest first.
+REFINENET_TAPS = (1, 2, 4, 3, 6, 5)  # two at stride 32, two at 16, one at 8 and one at 4
+LAST_OF_EACH_STRIDE = (0, 1, 2, 4, 6)  # 2, 4, 8, 16, 32
 
-    Two features at stride 32, two at 16, one at 8 and one at 4. As in the published Light-Weight
-    RefineNet, the first block has an expansion convolution (32 to 32) that torchvision's lacks.
+
+class MobileNetV2(Backbone):
+    """MobileNetV2 1.0 up to its 320-channel features.
+
+    As in the published Light-Weight RefineNet, the first block has an expansion convolution (32 to
+    32) that torchvision's lacks.
+
+    taps: the stages whose features it gives, finest first.
+    output_stride: at which the features stop shrinking, 32, 16 or 8. From there on, a stride is
+    replaced by a dilation of all later convolutions (Chen et al. 2017, section 3.1).
     """
 
-    feature_channels = (24, 32, 96, 64, 320, 160)
-
-    def __init__(self) -> None:
+    def __init__(self, taps: tuple[int, ...] = REFINENET_TAPS, output_stride: int = 32) -> None:
         super().__init__()
+        self.taps = taps
+        self.feature_channels = tuple(STAGES[tap].channels for tap in taps)
         self.stem = _conv_bn(3, 32, 3, stride=2, relu6=True)
         self.stages = nn.ModuleList()
-        channels = 32
+        channels, reached, dilation = 32, 2, 1
         for stage in STAGES:
-            self.stages.append(_mobilenet_stage(channels, stage))
-            channels = stage.channels
+            shrinks = reached * stage.stride <= output_stride
+            stride = stage.stride if shrinks else 1
+            # As in torchvision's ResNets, the first block has the dilation of the stage before it.
+            later = dilation if shrinks else dilation * stage.stride
+            self.stages.append(_mobilenet_stage(channels, stage, stride, (dilation, later)))
+            channels, reached, dilation = stage.channels, reached * stride, later
 
     def imagenet_weights(self, classifier: Weights) -> Weights:
         """The expansion that torchvision's lacks becomes the identity: exact, since its input
@@ -88,21 +105,25 @@ class MobileNetV2(Backbone):
 
     def forward(self, image: Tensor) -> Features:
         x = self.stem(image)
-        taps = []
+        features = []
         for stage in self.stages:
             x = stage(x)
-            taps.append(x)
-        _, x4, x8, x16a, x16b, x32a, x32b = taps
-        return x4, x8, x16b, x16a, x32b, x32a
+            features.append(x)
+        return tuple(features[tap] for tap in self.taps)
 
 
-def _mobilenet_stage(in_channels: int, stage: Stage) -> nn.Sequential:
-    first = InvertedResidual(in_channels, stage.channels, stage.expansion, stage.stride)
-    rest = (
-        InvertedResidual(stage.channels, stage.channels, stage.expansion, 1)
-        for _ in range(stage.blocks - 1)
+def _mobilenet_stage(
+    in_channels: int, stage: Stage, stride: int, dilations: tuple[int, int]
+) -> nn.Sequential:
+    first, rest = dilations
+    channels, expansion = stage.channels, stage.expansion
+    return nn.Sequential(
+        InvertedResidual(in_channels, channels, expansion, stride, first),
+        *(
+            InvertedResidual(channels, channels, expansion, 1, rest)
+            for _ in range(stage.blocks - 1)
+        ),
     )
-    return nn.Sequential(first, *rest)
 
 
 def _conv_bn(
@@ -110,13 +131,22 @@ def _conv_bn(
     out_channels: int,
     kernel_size: int,
     stride: int = 1,
+    dilation: int = 1,
+    *,
     groups: int = 1,
     relu6: bool = False,
 ) -> nn.Sequential:
-    padding = kernel_size // 2
+    padding = kernel_size // 2 * dilation
     layers: list[nn.Module] = [
         nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups=groups,
+            bias=False,
         ),
         nn.BatchNorm2d(out_channels),
     ]

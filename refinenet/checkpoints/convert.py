@@ -22,6 +22,7 @@ class ConvertOptions:
     dataset: a known one, or a file that describes one: its classes, colours and ignore id.
     pooling: the order of the chained residual pooling, which no key tells; None for the card's,
     and for pool-conv where there is no card.
+    variant: of a checkpoint whose keys are those of several networks; see refinenet.load_model.
     note: kept in the card: where the weights come from, what was tried.
     """
 
@@ -29,6 +30,7 @@ class ConvertOptions:
     classes: Path | None = None
     dataset: str | None = None
     pooling: str | None = None
+    variant: str | None = None
     note: str | None = None
 
 
@@ -43,7 +45,7 @@ def convert(weights: str | Path, output: Path, options: ConvertOptions) -> Path:
     if output.suffix != ".safetensors":
         raise InputError(f"{output} does not end in .safetensors, the format of converted weights")
     weights = weights_path(weights)
-    model, card = load_checkpoint(weights)
+    model, card = load_checkpoint(weights, options.variant)
     card = replace(
         _named(card, weights, options),
         parents={"weights": sha256_of(weights)},

@@ -22,7 +22,7 @@ from refinenet.checkpoints.recognition import nearest_variant, recognize
 from refinenet.data.datasets import VOC, voc_palette
 from refinenet.network import SegmentationNetwork
 from refinenet.renaming import Weights
-from refinenet.variants import create_model, normalization_of
+from refinenet.variants import create_model, split_variant
 from runtime.card import CARD_KEY, Card, read_card
 from runtime.errors import CheckpointError, InputError
 from runtime.files import existing_file, written_whole
@@ -36,44 +36,55 @@ NUMPY_SCALARS: list[Any] = [
     (_scalar, "numpy._core.multiarray.scalar"),
     *(np.dtype, *(type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8"))),
 ]
+BESIDE_WEIGHTS = ("mask_values",)  # U-Net's, which says the grey levels of its training's masks
 SHIPPED_FOLDER = Path(__file__).parents[1] / "weights"
 
 
-def load_model(path: str | Path) -> SegmentationNetwork:
+def load_model(path: str | Path, variant: str | None = None) -> SegmentationNetwork:
     """Load a network with its weights, in evaluation mode.
 
     path: a .safetensors file of this project, a published checkpoint (.pth, .pth.tar, .ckpt), or
     the name of weights that ship with the package, such as lw-mobilenetv2-camvid.
+    variant: for checkpoints whose keys are those of several networks; without it they are refused.
 
     Returns a module: (N, 3, H, W) float32, normalized as its card says, to class scores
     (N, num_classes, h, w); of RefineNets, h is ceil(H/4) and w is ceil(W/4).
 
     Raises InputError if the file cannot be read, CheckpointError if it fits no known network.
     """
-    return load_checkpoint(path)[0]
+    return load_checkpoint(path, variant)[0]
 
 
-def load_checkpoint(path: str | Path) -> tuple[SegmentationNetwork, Card]:
+def load_checkpoint(
+    path: str | Path, variant: str | None = None
+) -> tuple[SegmentationNetwork, Card]:
     """Load a network, in evaluation mode, and its card. See load_model."""
     path = weights_path(path)
-    weights, card = _read(path)
+    weights, card = _read(path, variant)
     model = create_model(card.variant, len(card.classes))
     fill(model, weights, f"{path} ({card.variant}, {len(card.classes)} classes)")
     return model.eval(), card
 
 
-def checkpoint_card(path: str | Path) -> Card:
+def checkpoint_card(path: str | Path, variant: str | None = None) -> Card:
     """The card of weights, without building their network. See load_model."""
-    return _read(weights_path(path))[1]
+    return _read(weights_path(path), variant)[1]
 
 
-def _read(path: Path) -> tuple[Weights, Card]:
+def _read(path: Path, variant: str | None) -> tuple[Weights, Card]:
     """The weights under this project's keys, and what they are."""
+    if variant is not None:
+        split_variant(variant)  # an unknown one is the first thing to say
     weights = read_weights(path)
     if path.suffix == ".safetensors":
-        return weights, read_card(path)
-    variant, num_classes, ours = recognize(weights, path)
-    return ours, published_card(variant, num_classes, normalization_of(variant))
+        card = read_card(path)
+        if variant not in (None, card.variant):
+            raise InputError(
+                f"{path} is a {card.variant}, by its card; give --variant {card.variant}"
+            )
+        return weights, card
+    found = recognize(weights, path, variant)
+    return found.weights, published_card(found.variant, found.num_classes, found.normalization)
 
 
 def weights_path(path: str | Path) -> Path:
@@ -108,8 +119,8 @@ def save_checkpoint(
 def read_weights(path: Path) -> Weights:
     """The tensors of a checkpoint file by key, without running code that lies in it.
 
-    Unpacks the containers met in the wild (`segmenter`, `model`, `state_dict`) and drops the
-    `module.` prefix of DataParallel.
+    Unpacks the containers met in the wild (`segmenter`, `model`, `state_dict`,
+    `model_state_dict`), drops the `module.` prefix of DataParallel and what is no weight.
     """
     if path.suffix == ".safetensors":
         try:
@@ -120,12 +131,16 @@ def read_weights(path: Path) -> Weights:
                 f"{path} is not a whole safetensors file ({error}); copy or write it again"
             ) from error
     content = load_plain(path)
-    for container in ("segmenter", "state_dict", "model"):
+    for container in ("segmenter", "state_dict", "model", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(container), dict):
             content = content[container]
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state_dict")
-    weights = {str(k).removeprefix("module."): v for k, v in content.items()}
+    weights = {
+        str(key).removeprefix("module."): value
+        for key, value in content.items()
+        if key not in BESIDE_WEIGHTS
+    }
     strangers = [key for key, value in weights.items() if not _is_plain(value)]
     if strangers or not weights:
         raise CheckpointError(

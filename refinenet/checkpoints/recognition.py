@@ -3,75 +3,128 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from refinenet.checkpoints.published_keys.key_table import OURS, KeyTable
 from refinenet.networks.blocks import pooling_in
-from refinenet.renaming import Rename, Weights, renamed
-from refinenet.variants import VARIANTS, create_model, join_variant
+from refinenet.renaming import Weights
+from refinenet.variants import VARIANTS, create_model, join_variant, split_variant
 from runtime.errors import CheckpointError
+from runtime.normalization import Normalization
 
-OURS: Rename = ()  # the table of keys that are this project's already
 TORCHVISION = re.compile(r"(?:conv1|bn1|layer[1-4]|fc|features|classifier)\.")
 
 
-def recognize(weights: Weights, path: Path) -> tuple[str, int, Weights]:
-    """The nearest variant to these published or own keys, the class count, and the weights under
-    this project's keys. Whether all of them fit is for load.fill to say.
+@dataclass(frozen=True)
+class Recognized:
+    """A variant, the class count, and the weights under this project's keys.
+
+    normalization: what these weights are fed.
+    """
+
+    variant: str
+    num_classes: int
+    weights: Weights
+    normalization: Normalization
+
+
+def recognize(weights: Weights, path: Path, variant: str | None = None) -> Recognized:
+    """The nearest variant to these published or own keys. Whether all of them fit is for load.fill
+    to say.
 
     The order of the pooling leaves no trace in the keys: it is taken for pool-conv.
 
-    Raises CheckpointError if no variant has any of the keys, or for an unusable classifier.
+    variant: the one that they are of, where that is known.
+
+    Raises CheckpointError if no variant has any of the keys, if several have all of them, or for an
+    unusable classifier.
     """
     if all(TORCHVISION.match(key) for key in weights):
         raise CheckpointError(
-            f"{path} is an ImageNet classifier; expected a RefineNet. Train one that starts from "
-            f"it: refinenet train --backbone-weights {path}"
+            f"{path} is an ImageNet classifier; expected a segmentation network. Train one that "
+            f"starts from it: refinenet train --backbone-weights {path}"
         )
-    variant, ours = _nearest(weights, (OURS, *_published_tables()))
-    if variant is None:
+    readings = _best_readings(weights, variant)
+    if not readings:
         raise CheckpointError(
             f"{path} fits no known network: its first keys are {', '.join(list(weights)[:3])}. "
-            f"Expected the keys of one of: {', '.join(VARIANTS)}"
+            f"Expected the keys of one of: {', '.join(VARIANTS) if variant is None else variant}"
         )
-    return variant, _num_classes(ours, variant, path), ours
+    if len(names := [reading.variant for reading in readings]) > 1:
+        raise CheckpointError(
+            f"{path} has the keys of {' and of '.join(names)}, which compute differently; say "
+            f"which it is: refinenet convert {path} OUT.safetensors --variant {names[0]}"
+        )
+    (best,) = readings
+    given = best.table.normalization
+    return Recognized(
+        best.variant,
+        _num_classes(best.weights, best.variant, path),
+        best.weights,
+        VARIANTS[split_variant(best.variant)[0]].normalization if given is None else given,
+    )
 
 
 def nearest_variant(weights: Weights) -> str | None:
-    """The variant that shares the greatest part of these keys of ours, or None."""
-    return _nearest(weights, (OURS,))[0]
+    """A variant that shares the greatest part of these keys of ours, or None."""
+    readings = _best_readings(weights, None)
+    return readings[0].variant if readings else None
 
 
-def _published_tables() -> tuple[Rename, ...]:
-    """Each once: several variants share one."""
-    return tuple(dict.fromkeys(table for row in VARIANTS.values() for table in row.published))
+class _Reading(NamedTuple):
+    """The keys as one variant's table has them."""
+
+    variant: str
+    table: KeyTable
+    weights: Weights
 
 
-def _nearest(weights: Weights, tables: tuple[Rename, ...]) -> tuple[str | None, Weights]:
-    """The variant and the reading of the keys that share most; the first that share all."""
-    readings = [renamed(weights, table) for table in tables]
-    best: tuple[str | None, Weights] = (None, weights)
+def _best_readings(weights: Weights, variant: str | None) -> list[_Reading]:
+    """Of every variant, or of this one, the readings that share most of the keys: several if they
+    share all, else the first; none if none shares any."""
+    best: list[_Reading] = []
     most = 0.0
-    for row in VARIANTS:  # the outer loop: building a network's keys is what takes time
-        for reading in readings:
-            keys = frozenset(key for key in reading if not key.endswith("num_batches_tracked"))
-            variant = join_variant(row, pooling_in(keys))
-            expected = _shapes_of(variant).keys()
-            share = len(keys & expected) / len(keys | expected)
-            if share > most:
-                best, most = (variant, reading), share
-            if share == 1:
-                return best
+    for reading in _readings(weights, variant):
+        keys = frozenset(key for key in reading.weights if not _is_counter(key))
+        expected = _shapes_of(reading.variant).keys()
+        share = len(keys & expected) / len(keys | expected)
+        if share > most:
+            best, most = [reading], share
+        elif share == 1 and reading.variant not in [other.variant for other in best]:
+            best.append(reading)
     return best
+
+
+def _readings(weights: Weights, variant: str | None) -> Iterator[_Reading]:
+    """A source's keys read as the variants that it published; any source's where the variant is
+    known: DeepLab-v2's weights for three scales serve one scale too."""
+    tables = (OURS, *dict.fromkeys(table for row in VARIANTS.values() for table in row.published))
+    read = {table: table.read(weights) for table in tables}
+    if variant is not None:
+        for table in tables:
+            yield _Reading(variant, table, read[table])
+        return
+    for name, row in VARIANTS.items():
+        for table in (OURS, *row.published):
+            full_name = join_variant(name, pooling_in(read[table])) if row.chained_pooling else name
+            yield _Reading(full_name, table, read[table])
+
+
+def _is_counter(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
 
 
 @cache
 def _shapes_of(variant: str) -> dict[str, torch.Size]:
     with torch.device("meta"):  # shapes without values
         weights = create_model(variant, num_classes=1).state_dict()
-    return {k: v.shape for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+    return {key: value.shape for key, value in weights.items() if not _is_counter(key)}
 
 
 @cache

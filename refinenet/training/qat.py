@@ -7,7 +7,6 @@ with a scale.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from refinenet.activation_ranges import Ranges, save_ranges, shipped_ranges
 from refinenet.backbones.backbone import ResidualBlock
+from refinenet.batch_norm import convolutions_before_norms
 from refinenet.checkpoints.load import save_checkpoint
 from refinenet.int8_layers import reason_for_fp16
 from refinenet.network import SegmentationNetwork
@@ -127,9 +127,7 @@ def fp16_scale(limit: Tensor) -> Tensor:
 def insert_fake_quantization(model: SegmentationNetwork) -> None:
     """Make a network compute as its INT8 export will, in place; its parameters stay the same."""
     chosen = int8_convolutions(model)
-    leaves = [module for module in model.modules() if not list(module.children())]
-    # In the backbones, a batch norm stands right behind the convolution that it follows.
-    norms = {a: b for a, b in pairwise(leaves) if isinstance(b, nn.BatchNorm2d)}
+    norms = convolutions_before_norms(model)
     shared: set[nn.Module] = set()
     for block in model.modules():
         if isinstance(block, ResidualBlock) and block.has_shortcut:

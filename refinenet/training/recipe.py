@@ -98,11 +98,80 @@ LIGHT_WEIGHT = Recipe(
     augmentation=Augmentation(crop=500, scales=(0.5, 2.0), shorter_side=350, colour=0.0),
 )
 
+# Shelhamer et al. 2017, "heavy" learning as in wkentaro's pytorch-fcn: whole images one by one.
+# Their rate of 1e-10 is for the sum over the pixels, here for their mean: VOC's images have 187500.
+# 100000 steps are 12 epochs of SBD. Theirs doubles the rate of biases and spares them the decay.
+FCN = Recipe(
+    epochs=12,
+    batch=1,
+    optimizer="sgd",
+    momentum=0.99,
+    backbone_lr=2e-5,
+    decoder_lr=2e-5,
+    weight_decay=5e-4,
+    schedule="step",
+    step_factors=(1.0,),
+    warmup=0.0,
+    class_weights="none",
+    ema=0.0,
+    augmentation=Augmentation(crop=500, scales=(1.0, 1.0), flip=0.0, colour=0.0),
+)
+
+# torchvision's references/segmentation; theirs adds half the loss of an auxiliary head.
+TORCHVISION_FCN = Recipe(
+    epochs=30,
+    batch=32,
+    optimizer="sgd",
+    backbone_lr=0.02,
+    decoder_lr=0.02,
+    weight_decay=1e-4,
+    warmup=0.0,
+    class_weights="none",
+    ema=0.0,
+    augmentation=Augmentation(crop=480, scales=(0.5, 2.0), shorter_side=260, colour=0.0),
+)
+
+# Ronneberger et al. 2015 name the momentum and the batch of one image. The rest is this table's
+# choice, and the bound of the gradients milesial's.
+UNET = Recipe(
+    epochs=100,
+    batch=1,
+    optimizer="sgd",
+    momentum=0.99,
+    backbone_lr=1e-3,
+    decoder_lr=1e-3,
+    weight_decay=0.0,
+    warmup=0.0,
+    class_weights="none",
+    ema=0.0,
+    clip_norm=1.0,
+    augmentation=Augmentation(crop=512, scales=(0.5, 2.0), colour=0.0),
+)
+
+# Chen et al. 2017, numbers as in kazuto1011's deeplab-pytorch: 20000 steps are 19 epochs of VOC
+# with SBD. Theirs adds the losses at each of the three scales.
+DEEPLAB_V2 = Recipe(
+    epochs=19,
+    batch=10,
+    optimizer="sgd",
+    backbone_lr=2.5e-4,
+    decoder_lr=2.5e-3,
+    weight_decay=5e-4,
+    warmup=0.0,
+    class_weights="none",
+    ema=0.0,
+    augmentation=Augmentation(crop=321, scales=(0.5, 1.5), colour=0.0),
+)
+
 PRESETS = MappingProxyType(
     {
         "camvid-mobilenet": Recipe(),
         "refinenet-paper": REFINENET_PAPER,
         "light-weight": LIGHT_WEIGHT,
+        "fcn": FCN,
+        "torchvision-fcn": TORCHVISION_FCN,
+        "unet": UNET,
+        "deeplab-v2": DEEPLAB_V2,
     }
 )
 

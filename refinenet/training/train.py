@@ -42,7 +42,7 @@ from refinenet.variants import create_model, normalization_of, score_size
 from runtime.card import Card
 from runtime.errors import CheckFailed, InputError
 from runtime.files import existing_file, sha256_of
-from runtime.normalization import Normalization
+from runtime.normalization import IMAGENET, Normalization
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,12 @@ def run_folder(
         details["quantization_aware"] = True
     if options.note is not None:
         details["note"] = options.note
-    normalization = (
-        normalization_of(options.variant)
-        if options.weights is None
-        else checkpoint_card(options.weights).normalization
-    )
     card = Card(
         variant=options.variant,
         classes=dataset.classes,
         palette=dataset.palette,
         ignore_id=dataset.ignore_id,
-        **normalization._asdict(),
+        **fed(options)._asdict(),
         license_note=dataset.license_note,
         parents=started_from(options),
         tools={"torch": torch.__version__},
@@ -181,6 +176,15 @@ def run_folder(
     }
     dtype = torch.float16 if options.half else torch.float32
     return RunFolder(options.output, identity, card, dtype)
+
+
+def fed(options: TrainOptions) -> Normalization:
+    """What the network sees of an image: what it started from was trained with that."""
+    if options.weights is not None:
+        return checkpoint_card(options.weights, _told(options)).normalization
+    if options.backbone_weights is not None:
+        return IMAGENET  # torchvision's, whatever the published weights of the variant are fed
+    return normalization_of(options.variant)
 
 
 def started_from(options: TrainOptions) -> dict[str, str]:
@@ -217,7 +221,7 @@ def initial_model(options: TrainOptions, images: LabelledImages) -> Segmentation
 
 
 def _trained_model(weights: Path, options: TrainOptions, num_classes: int) -> SegmentationNetwork:
-    model, given = load_checkpoint(weights)
+    model, given = load_checkpoint(weights, _told(options))
     if given.variant != options.variant:
         raise InputError(f"{weights} is a {given.variant}; give --variant {given.variant}")
     if options.new_classifier:
@@ -230,6 +234,12 @@ def _trained_model(weights: Path, options: TrainOptions, num_classes: int) -> Se
             f"{options.dataset}. To learn those instead: --new-classifier"
         )
     return model
+
+
+def _told(options: TrainOptions) -> str | None:
+    """The variant, for weights whose keys alone may not tell it."""
+    weights = options.weights
+    return None if weights is None or weights.suffix == ".safetensors" else options.variant
 
 
 def training_pass(

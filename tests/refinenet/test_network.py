@@ -17,6 +17,7 @@ from refinenet.variants import VARIANTS, score_size
 from runtime.errors import InputError
 
 SIZE = (97, 130)
+WITHOUT_BACKBONE = ("unet", "unet-bilinear")
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -41,15 +42,25 @@ def test_the_classifiers_give_the_classes(network: SegmentationNetwork) -> None:
     assert network.classifiers
     for name in network.classifiers:
         classifier = network.get_submodule(name)
-        assert isinstance(classifier, nn.Conv2d)
+        assert isinstance(classifier, nn.Conv2d | nn.ConvTranspose2d)
         assert classifier.out_channels == 7
 
 
+def test_nothing_but_the_classifiers_knows_the_number_of_classes(
+    variant: str, network: SegmentationNetwork
+) -> None:
+    with torch.device("meta"):
+        other = create_model(variant, 5).state_dict()
+    differing = {k for k, value in network.state_dict().items() if value.shape != other[k].shape}
+    of_classifiers = {key for key in other if key.rpartition(".")[0] in network.classifiers}
+    assert differing == of_classifiers
+
+
 def test_the_backbones_are_parts_of_the_network_that_do_not_overlap(
-    network: SegmentationNetwork,
+    variant: str, network: SegmentationNetwork
 ) -> None:
     parts = [p for part in network.pretrained_backbones for p in part.parameters()]
-    assert parts
+    assert bool(parts) == (variant not in WITHOUT_BACKBONE)
     assert len({id(p) for p in parts}) == len(parts)
     assert {id(p) for p in parts} < {id(p) for p in network.parameters()}
 

@@ -205,6 +205,12 @@ def test_a_pooling_of_no_known_network_is_refused() -> None:
         create_model("lw-51+conv-pool", 2)
 
 
+@pytest.mark.parametrize("variant", ["fcn-8s", "unet", "deeplab-v2-101", "fcn-mobilenetv2"])
+def test_a_pooling_of_a_network_without_one_is_refused(variant: str) -> None:
+    with pytest.raises(InputError, match=f"give --variant {variant} alone"):
+        create_model(f"{variant}+conv-pool", 2)
+
+
 def test_the_card_brings_the_pooling_back(mobile_card: Card, tmp_path: Path) -> None:
     path, image = tmp_path / "weights.safetensors", torch.rand(1, 3, 64, 96)
     card = replace(mobile_card, variant="lw-mobilenetv2+conv-pool-2")

@@ -1,7 +1,8 @@
 """Weights for a variant that nobody has trained here.
 
 PyTorch's own initialization from one seed, and batch norm statistics measured on one photo, so
-that activations have the size that they have in a trained network.
+that activations have the size that they have in a trained network. A network without batch norm
+gets the initialization of He et al. (ICCV 2015) instead, which keeps that size from layer to layer.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from torch import nn
 
 from refinenet.checkpoints.load import published_card, save_checkpoint
 from refinenet.data.network_input import to_input
-from refinenet.variants import create_model
+from refinenet.network import SegmentationNetwork
+from refinenet.variants import create_model, normalization_of
 from runtime.frames import Frame, read_frame
-from runtime.normalization import IMAGENET
 
 NUM_CLASSES = 21
 SEED = 0
@@ -28,14 +29,25 @@ def write_generated(variant: str, path: Path, photo: Frame) -> Path:
     photo: (H, W, 3) uint8 BGR.
     """
     torch.manual_seed(SEED)
-    network = create_model(variant, NUM_CLASSES)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the mean over what it sees, which is one image
+    network = create_model(variant, NUM_CLASSES).train()
+    normalization = normalization_of(variant)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the mean over what it sees, which is one image
+        norm.training = True  # those of a backbone stay frozen otherwise
+    if not norms:
+        _keep_sizes(network)
     with torch.no_grad():
-        network.train()(to_input(photo, IMAGENET)[None])
-    save_checkpoint(path, network.eval(), published_card(variant, NUM_CLASSES))
+        network(to_input(photo, normalization)[None])
+    card = published_card(variant, NUM_CLASSES, normalization)
+    save_checkpoint(path, network.eval(), card)
     return path
+
+
+def _keep_sizes(network: SegmentationNetwork) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and name not in network.classifiers:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
 
 if __name__ == "__main__":

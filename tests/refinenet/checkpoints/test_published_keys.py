@@ -11,8 +11,8 @@ from golden_outputs import Golden
 from torch import Tensor
 
 from refinenet import create_model
+from refinenet.backbones.resnet import RESNET_50, RESNET_101, RESNET_152
 from refinenet.checkpoints.recognition import recognize
-from refinenet.variants import RESNET_50, RESNET_101, RESNET_152
 from runtime.errors import CheckpointError
 
 BLOCKS = {"50": RESNET_50, "101": RESNET_101, "152": RESNET_152}
@@ -39,11 +39,11 @@ def published(golden: Golden, variant: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("variant", PUBLISHED)
 def test_every_published_key_has_its_own_place(variant: str, golden: Golden) -> None:
-    found, num_classes, ours = recognize(published(golden, variant), FILE)
-    assert (found, num_classes) == (variant, 21)
+    found = recognize(published(golden, variant), FILE)
+    assert (found.variant, found.num_classes) == (variant, 21)
     with torch.device("meta"):
-        expected = create_model(variant, num_classes).state_dict()
-    assert {key: value.shape for key, value in ours.items()} == {
+        expected = create_model(variant, 21).state_dict()
+    assert {key: value.shape for key, value in found.weights.items()} == {
         key: value.shape for key, value in expected.items()
     }
 
@@ -51,9 +51,9 @@ def test_every_published_key_has_its_own_place(variant: str, golden: Golden) -> 
 def test_own_keys_stay_as_they_are() -> None:
     with torch.device("meta"):
         weights = create_model("lw-50", 5).state_dict()
-    variant, num_classes, ours = recognize(weights, FILE)
-    assert (variant, num_classes) == ("lw-50", 5)
-    assert ours.keys() == weights.keys()
+    found = recognize(weights, FILE)
+    assert (found.variant, found.num_classes) == ("lw-50", 5)
+    assert found.weights.keys() == weights.keys()
 
 
 def test_keys_of_no_known_network_are_refused() -> None:
@@ -76,4 +76,4 @@ def test_a_classifier_without_a_class_count_is_refused(
 
 def test_a_key_of_no_network_keeps_its_name(golden: Golden) -> None:
     weights = published(golden, "lw-mobilenetv2") | {"extra.weight": torch.empty(1)}
-    assert "extra.weight" in recognize(weights, FILE)[2]
+    assert "extra.weight" in recognize(weights, FILE).weights

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from refinenet import create_model
 from refinenet.checkpoints.recognition import nearest_variant, recognize
-from refinenet.variants import VARIANTS
+from refinenet.variants import VARIANTS, normalization_of
 from runtime.errors import CheckpointError
 
 FILE = Path("weights.pth")
@@ -27,12 +27,41 @@ def ours(variant: str, num_classes: int) -> dict[str, Tensor]:
         return create_model(variant, num_classes).state_dict()
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, "lw-50+pool-conv-2", "lw-mobilenetv2+pool-conv-11"])
+# Of each, the keys of another network too.
+SHARED_KEYS = {
+    "fcn-8s": "fcn-8s-at-once",
+    "deeplab-v2-101": "deeplab-v2-101-msc",
+    "deeplab-mobilenetv2-os32": "deeplab-mobilenetv2-os16",
+}
+TWINS = {*SHARED_KEYS, *SHARED_KEYS.values(), "deeplab-mobilenetv2-os8"}
+ALONE = [variant for variant in VARIANTS if variant not in TWINS]
+
+
+@pytest.mark.parametrize("variant", [*ALONE, "lw-50+pool-conv-2", "lw-mobilenetv2+pool-conv-11"])
 def test_our_own_keys_tell_the_variant(variant: str) -> None:
     weights = ours(variant, 7)
-    found, num_classes, same = recognize(weights, FILE)
-    assert (found, num_classes) == (variant, 7)
-    assert same.keys() == weights.keys()
+    found = recognize(weights, FILE)
+    assert (found.variant, found.num_classes) == (variant, 7)
+    assert found.weights.keys() == weights.keys()
+    assert found.normalization == normalization_of(variant)
+
+
+@pytest.mark.parametrize(("variant", "twin"), SHARED_KEYS.items())
+def test_keys_of_several_networks_are_refused_until_the_variant_is_named(
+    variant: str, twin: str
+) -> None:
+    weights = ours(variant, 7)
+    with pytest.raises(
+        CheckpointError, match=rf"{variant} and of {twin}.*refinenet convert.*--variant {variant}"
+    ):
+        recognize(weights, FILE)
+    for name in (variant, twin):
+        assert recognize(weights, FILE, name).variant == name
+
+
+def test_a_named_variant_is_taken_even_if_another_fits() -> None:
+    found = recognize(ours("unet", 7), FILE, "unet-bilinear")
+    assert found.variant == "unet-bilinear"  # what does not fit, load.fill says
 
 
 @pytest.mark.parametrize("links", [1])
@@ -44,7 +73,7 @@ def test_the_links_of_a_published_pooling_are_counted(
     for key in list(weights):
         if any(f".{link}_outvar" in key for link in range(links + 1, 5)):
             del weights[key]
-    assert recognize(weights, FILE)[0] == f"{GOLDEN[name]}+pool-conv-{links}"
+    assert recognize(weights, FILE).variant == f"{GOLDEN[name]}+pool-conv-{links}"
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -53,12 +82,13 @@ def test_a_fifth_of_the_keys_may_be_missing(name: str, golden: Golden) -> None:
     classifiers = ("segm", "clf_conv")
     for key in [key for key in weights if not key.startswith(classifiers)][::5]:
         del weights[key]
-    assert recognize(weights, FILE)[0] == GOLDEN[name]
+    assert recognize(weights, FILE).variant == GOLDEN[name]
 
 
 def test_nothing_is_nearest_to_nothing() -> None:
     assert nearest_variant(dict.fromkeys(["encoder.weight"])) is None
-    assert nearest_variant(dict.fromkeys(["backbone.stem.0.weight"])) == "lw-mobilenetv2"
+    keys = ["backbone.stem.0.weight", "blocks.3.fuse.convs.1.weight"]
+    assert nearest_variant(dict.fromkeys(keys)) == "lw-mobilenetv2"
 
 
 @pytest.mark.parametrize("head", ["fc.weight", "classifier.1.weight", "conv1.weight"])

@@ -15,8 +15,10 @@ from torch import nn
 from refinenet import create_model, load_model
 from refinenet.checkpoints.load import load_checkpoint
 from refinenet.networks.blocks import ResidualConvUnit
-from refinenet.variants import VARIANTS as NETWORKS
+from refinenet.variants import VARIANTS as ALL_NETWORKS
 from runtime.errors import InputError
+
+NETWORKS = [name for name, row in ALL_NETWORKS.items() if row.chained_pooling]  # the RefineNets
 
 # reference/refinenet.md, "Architecture": with 21 classes.
 PARAMETERS = {

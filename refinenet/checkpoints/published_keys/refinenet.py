@@ -1,4 +1,4 @@
-"""The keys of published checkpoints, and the same weights under this project's keys.
+"""RefineNet's and Light-Weight RefineNet's published checkpoints (DrSleep).
 
 The publications count stages from the coarsest, 1; `blocks` does so from 0.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
+from refinenet.checkpoints.published_keys.key_table import KeyTable
 from refinenet.renaming import Rename
 
-# Rows of (published key, ours).
 RESNET_BACKBONE: Rename = ((r"(?:conv1|bn1|layer[1-4])\..*", r"backbone.\g<0>"),)
 
 RESNET_DECODER: Rename = (
@@ -48,17 +48,21 @@ def _output_unit(match: re.Match[str]) -> str:
 
 _CONV = {"conv": "conv1", "conv_relu_varout_dimred": "conv2"}
 
-REFINENET: Rename = (
-    *RESNET_BACKBONE,
-    *RESNET_DECODER,
-    (r"adapt_stage(\d)_b\.0\.(\d)_(conv|conv_relu_varout_dimred)\.(.*)", _adaptive_unit),
-    (r"mflow_conv_g(\d)_b\.0\.(\d)_(conv|conv_relu_varout_dimred)\.(.*)", _output_unit),
-    (r"clf_conv\.(.*)", r"classifier.3.\1"),
+REFINENET = KeyTable(
+    (
+        *RESNET_BACKBONE,
+        *RESNET_DECODER,
+        (r"adapt_stage(\d)_b\.0\.(\d)_(conv|conv_relu_varout_dimred)\.(.*)", _adaptive_unit),
+        (r"mflow_conv_g(\d)_b\.0\.(\d)_(conv|conv_relu_varout_dimred)\.(.*)", _output_unit),
+        (r"clf_conv\.(.*)", r"classifier.3.\1"),
+    )
 )
-LIGHT_WEIGHT: Rename = (
-    *RESNET_BACKBONE,
-    *RESNET_DECODER,
-    (r"clf_conv\.(.*)", r"classifier.0.\1"),
+LIGHT_WEIGHT = KeyTable(
+    (
+        *RESNET_BACKBONE,
+        *RESNET_DECODER,
+        (r"clf_conv\.(.*)", r"classifier.0.\1"),
+    )
 )
 
 _MOBILE_PARTS = ("expand", "depthwise", "project")
@@ -67,22 +71,24 @@ _MOBILE_TAPS = {8: "0.fuse.convs.0", 7: "0.fuse.convs.1", 6: "1.fuse.convs.0"} |
     4: "2.fuse.convs.0",
     3: "3.fuse.convs.0",
 }
-LIGHT_WEIGHT_MOBILE: Rename = (
-    (r"layer1\.(\d)\.(.*)", r"backbone.stem.\1.\2"),
+LIGHT_WEIGHT_MOBILE = KeyTable(
     (
-        r"layer([2-8])\.(\d)\.output\.(\d)\.(\d)\.(.*)",
-        lambda m: (
-            f"backbone.stages.{int(m[1]) - 2}.{m[2]}.{_MOBILE_PARTS[int(m[3])]}.{m[4]}.{m[5]}"
+        (r"layer1\.(\d)\.(.*)", r"backbone.stem.\1.\2"),
+        (
+            r"layer([2-8])\.(\d)\.output\.(\d)\.(\d)\.(.*)",
+            lambda m: (
+                f"backbone.stages.{int(m[1]) - 2}.{m[2]}.{_MOBILE_PARTS[int(m[3])]}.{m[4]}.{m[5]}"
+            ),
         ),
-    ),
-    (r"conv([3-8])\.(.*)", lambda m: f"blocks.{_MOBILE_TAPS[int(m[1])]}.{m[2]}"),
-    (
-        r"conv_adapt([2-4])\.(.*)",  # the last convolution of the fusion: its coarser path
-        lambda m: f"blocks.{5 - int(m[1])}.fuse.convs.{'2' if m[1] == '4' else '1'}.{m[2]}",
-    ),
-    (
-        r"crp(\d)\.0\.(\d+)_outvar_dimred\.(.*)",
-        lambda m: f"blocks.{4 - int(m[1])}.pool.convs.{int(m[2]) - 1}.{m[3]}",
-    ),
-    (r"segm\.(.*)", r"classifier.0.\1"),
+        (r"conv([3-8])\.(.*)", lambda m: f"blocks.{_MOBILE_TAPS[int(m[1])]}.{m[2]}"),
+        (
+            r"conv_adapt([2-4])\.(.*)",  # the last convolution of the fusion: its coarser path
+            lambda m: f"blocks.{5 - int(m[1])}.fuse.convs.{'2' if m[1] == '4' else '1'}.{m[2]}",
+        ),
+        (
+            r"crp(\d)\.0\.(\d+)_outvar_dimred\.(.*)",
+            lambda m: f"blocks.{4 - int(m[1])}.pool.convs.{int(m[2]) - 1}.{m[3]}",
+        ),
+        (r"segm\.(.*)", r"classifier.0.\1"),
+    )
 )
