@@ -10,11 +10,11 @@ keep() {
   tar xf "$kept/first/references.tar" -C ../shared
 }
 
-build_pycuda() {
+build_pycuda() { # into a folder that no path names until it is whole
   export PATH=$PATH:/usr/local/cuda/bin
-  python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$kept/site" "$kept"/first/*.whl
-  python3 -m pip install --quiet --no-index --no-deps --no-build-isolation --no-compile --target "$kept/site" \
-    "$kept"/first/pycuda-*.tar.gz
+  python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$kept/pycuda" "$kept"/first/*.whl &&
+    python3 -m pip install --quiet --no-index --no-deps --no-build-isolation --no-compile --target "$kept/pycuda" \
+      "$kept"/first/pycuda-*.tar.gz
 }
 
 export_models() {
@@ -42,6 +42,8 @@ code=0
 wait $pycuda || code=$?
 [ $code -eq 0 ] || failed=1
 say "build-pycuda: exit code $code, done $SECONDS s after the start"
+
+export PYTHONPATH=$PYTHONPATH:$kept/pycuda
 
 # From here on nothing else runs.
 step frame-cost-cuda-python 90 python3 -m tools.gpu_visit.frame_cost --json "$results/frame-cost-cuda-python.json"
