@@ -6,66 +6,13 @@ What the real modules do not have is an AttributeError, a wrong number of argume
 # ruff: noqa: N802 - the functions and parameters have CUDA's names
 from __future__ import annotations
 
-import inspect
+import threading
 from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
 from strict_gpu import Gpu, IllegalUse, Operation
-
-# These ask nothing of a context.
-WITHOUT_CONTEXT = {
-    "cudaGetDeviceCount",
-    "cudaGetDevice",
-    "cudaGetDeviceProperties",
-    "cudaDriverGetVersion",
-    "cudaGetErrorString",
-    "cudaGetLastError",
-}
-
-
-class StrictModule:
-    """cuda.bindings.runtime or cuda.bindings.driver: what is real is passed on or checked."""
-
-    def __init__(self, real: Any, simulation: Any, gpu: Gpu) -> None:
-        self._real, self._simulation, self._gpu = real, simulation, gpu
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._real, name)
-        if isinstance(real, type) or not callable(real):
-            return real
-        if not hasattr(self._simulation, name):
-            raise IllegalUse(f"{name} is not simulated")
-        signature = inspect.signature(real)
-        simulated = getattr(self._simulation, name)
-
-        def call(*args: Any) -> Any:
-            bound = signature.bind(*args)
-            self._check_types(name, signature, bound)
-            with self._gpu.lock:
-                self._gpu.drift()
-                if name.startswith("cuda") and name not in WITHOUT_CONTEXT:
-                    self._gpu.need_context(name)
-                if self._gpu.fails(name):
-                    return (self._failure(name), None)
-                return simulated(*bound.args)
-
-        return call
-
-    def _check_types(self, name: str, signature: Any, bound: Any) -> None:
-        for key, value in bound.arguments.items():
-            wanted = signature.parameters[key].annotation
-            if isinstance(wanted, str) and not isinstance(value, getattr(self._real, wanted)):
-                raise IllegalUse(f"{name}: {key} is {value!r}, expected a {wanted}")
-            if wanted is inspect.Parameter.empty and not isinstance(value, bytes | tuple):
-                int(value)  # a handle, an address, a size: the bindings ask for the same
-
-    def _failure(self, name: str) -> Any:
-        if not name.startswith("cuda"):
-            return self._real.CUresult.CUDA_ERROR_UNKNOWN
-        memory = name in ("cudaMalloc", "cudaHostAlloc")
-        code = "cudaErrorMemoryAllocation" if memory else "cudaErrorLaunchFailure"
-        return getattr(self._real.cudaError_t, code)
+from strict_module import StrictModule
 
 
 class Driver:
@@ -247,11 +194,13 @@ class Runtime:
         if stream not in self._gpu.streams or stream in self._gpu.captures:
             raise IllegalUse("a capture of a stream that is destroyed or being captured")
         self._gpu.captures[stream] = []
+        self._gpu.captured_by[stream] = threading.get_ident()
         return (self._done,)
 
     def cudaStreamEndCapture(self, stream: int) -> Any:
         if stream not in self._gpu.captures:
             raise IllegalUse("the end of a capture that was never begun")
+        del self._gpu.captured_by[stream]
         handle = self._gpu.new_handle()
         self._gpu.graphs[handle] = self._gpu.captures.pop(stream)
         return (self._done, self._real.cudaGraph_t(handle))
@@ -283,7 +232,8 @@ class Runtime:
         return graphs[int(handle)]
 
     def _outside_of_capture(self, call: str) -> None:
-        if self._gpu.captures:
+        # A thread-local capture: what other threads do meanwhile is their own affair.
+        if threading.get_ident() in self._gpu.captured_by.values():
             raise IllegalUse(f"{call} during a capture")
 
 

@@ -66,6 +66,7 @@ class Gpu:
         self.blocks: dict[int, Block] = {}
         self.streams: dict[int, deque[Operation]] = {LEGACY: deque()}
         self.captures: dict[int, list[Operation]] = {}
+        self.captured_by: dict[int, int] = {}  # stream: thread
         self.events: dict[int, Mark | None] = {}
         self.graphs: dict[int, list[Operation]] = {}
         self.executables: dict[int, list[Operation]] = {}

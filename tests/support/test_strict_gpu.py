@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from strict_cuda import StrictModule, strict_bindings
+from strict_cuda import strict_bindings
 from strict_gpu import Gpu, IllegalUse
+from strict_module import StrictModule
 from strict_tensorrt import EngineFile, StrictTensorRT
 
 FILE = EngineFile((1, 2, 2, 3), scratch_bytes=256)
@@ -108,6 +110,20 @@ ILLEGAL: dict[str, Callable[[Any], object]] = {
     "is being captured": lambda cuda: cuda.cudaStreamSynchronize(capturing(cuda)),
     "is not simulated": lambda cuda: cuda.cudaDeviceReset(),
 }
+
+
+def test_another_thread_may_allocate_during_a_capture(cuda: Any, device: Gpu) -> None:
+    capturing(cuda)
+    found: list[Any] = []
+
+    def allocate() -> None:
+        device.current.append("primary")
+        found.append(cuda.cudaMalloc(8)[1])
+
+    thread = threading.Thread(target=allocate)
+    thread.start()
+    thread.join()
+    assert device.bytes_at(found[0], 8, "device").size == 8
 
 
 def copied_after_free(cuda: Any) -> None:

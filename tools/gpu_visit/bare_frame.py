@@ -43,9 +43,11 @@ class BareFrame:
             self._mask = resources.enter_context(cuda.DeviceBuffer(mask_bytes))
             self._network = self._loaded.new_context()
             self._network.set_device_memory(scratch.address, scratch.size_bytes)
-            self._network.set_input_shape(self._loaded.input, shape)
-            self._network.set_tensor_address(self._loaded.input, self._frame.address)
-            self._network.set_tensor_address(self._loaded.output, self._mask.address)
+            names, require = (self._loaded.input, self._loaded.output), self._loaded.require
+            require(self._network.set_input_shape(names[0], shape), "set_input_shape")
+            for name, buffer in zip(names, (self._frame, self._mask), strict=True):
+                bound = self._network.set_tensor_address(name, buffer.address)
+                require(bound, "set_tensor_address")
             self._marks = [checked(driver.cuEventCreate(0)) for _ in range(2)]
             self._execute()
             self._launch: Callable[[], None] = self._execute

@@ -16,8 +16,9 @@ start_one() {
     return
   fi
   # A session of its own: what belongs to the visit's command ends with it.
-  setsid nohup python3 -m refinenet train --variant lw-mobilenetv2 --quiet --data "$camvid" --output "$runs/$name" --device "$device" \
-    --precision bf16 --workers 4 --validate-every 4 --resume "$@" >>"$runs/$name.txt" 2>&1 </dev/null &
+  setsid nohup python3 -m refinenet train --variant lw-mobilenetv2 --quiet --data "$camvid" --device "$device" \
+    --output "$runs/$name" --resume --precision bf16 --workers 4 --validate-every 4 "$@" \
+    >>"$runs/$name.txt" 2>&1 </dev/null &
   echo $! >"$runs/$name.pid"
   echo "started: $name"
 }

@@ -18,9 +18,7 @@ import numpy as np
 import pytest
 from gpu_arrays import ArrayInterface, on_gpu
 from numpy.typing import NDArray
-from strict_cuda import strict_bindings
 from strict_gpu import LEGACY, Gpu, Operation
-from strict_kernels import KernelDriver
 from strict_onnx import StrictOnnx
 from strict_pycuda import strict_pycuda
 from strict_tensorrt import EngineFile, StrictTensorRT
@@ -95,8 +93,11 @@ def test_frames_become_masks(opened: Opener, mapped: bool) -> None:
 def test_the_stand_in_network_runs_in_pycudas_context(
     device: Gpu, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool
 ) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-python is not installed")
     from stand_in.network import StandIn, write_engine
     from stand_in.rehearsal import use_driver
+    from stand_in.strict_kernels import KernelDriver
+    from strict_cuda import strict_bindings
 
     use_driver(strict_bindings(device, KernelDriver)[1], monkeypatch)
     path = tmp_path / "street.engine"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from simulated_gpu import simulated_gpu
 from strict_gpu import Gpu
-from strict_kernels import KernelDriver
 
 from stand_in import kernels, network
+from stand_in.strict_kernels import KernelDriver
 
 
 @contextmanager

@@ -27,9 +27,10 @@ def test_a_step_that_fails_stops_nothing_and_is_the_exit_code(tmp_path: Path) ->
     steps = "step first 9 sh -c 'echo said; exit 3'\nstep second 9 echo done"
     code, printed, results = run_stage(tmp_path, steps)
     assert code == 1
-    assert printed[:2] == ["== first: exit code 3, 0 s", "said"]
-    assert re.fullmatch("== second: exit code 0, [01] s", printed[2])
-    assert re.fullmatch(r"== toy: \d s", printed[-1])
+    assert re.fullmatch(r"== first: exit code 3, \d+ s", printed[0])
+    assert printed[1] == "said"
+    assert re.fullmatch(r"== second: exit code 0, \d+ s", printed[2])
+    assert re.fullmatch(r"== toy: \d+ s", printed[-1])
     assert (results / "first.log").read_text() == "said\n"
     assert (results / "steps.txt").read_text().count("== ") == 3
 
@@ -44,7 +45,7 @@ def test_a_step_whose_time_is_up_is_ended(tmp_path: Path) -> None:
 def test_what_comes_after_the_stages_time_is_not_run(tmp_path: Path) -> None:
     code, printed, results = run_stage(tmp_path, "step late 9 echo done", seconds=5)
     assert code == 1
-    assert printed[0] == "== late: NOT RUN, 5 s are left"
+    assert re.fullmatch(r"== late: NOT RUN, -?\d s are left", printed[0])
     assert not (results / "late.log").exists()
 
 

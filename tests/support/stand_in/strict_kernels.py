@@ -1,6 +1,6 @@
 """Modules, launches and timing of CUDA's driver API on the strict GPU.
 
-A kernel of stand_in/kernels.cu runs here as the few lines of numpy that it stands for. A launch
+A kernel of kernels.cu runs here as the few lines of numpy that it stands for. A launch
 whose arguments are not those of the source raises IllegalUse.
 """
 
@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from stand_in.kernels import SOURCE, Control
 from strict_cuda import Driver
 from strict_gpu import Gpu, IllegalUse, Operation
+
+from stand_in.kernels import SOURCE, Control
 
 ARCHITECTURE = (8, 6)  # as the strict GPU says
 MULTIPROCESSORS = 2

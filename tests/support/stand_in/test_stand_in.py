@@ -17,13 +17,13 @@ import pytest
 pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-python is not installed")
 
 from cuda.bindings import driver
+from strict_gpu import Gpu, IllegalUse
+
+from runtime.tensorrt_api import gpu_present
 from stand_in import kernels
 from stand_in.kernels import SOURCE, Control, KernelError, Kernels, compiled
 from stand_in.network import engine_file, write_engine
 from stand_in.rehearsal import rehearsed
-from strict_gpu import Gpu, IllegalUse
-
-from runtime.tensorrt_api import gpu_present
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_120")
 
