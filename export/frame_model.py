@@ -39,7 +39,7 @@ class FrameModel(nn.Module):
         # Cast first: TensorRT allows no other operation on uint8.
         bgr = frames.to(self.mean.dtype).permute(0, 3, 1, 2)  # (N, 3, H, W)
         channels = bgr.index_select(1, self.from_bgr)
-        scores = self.network((channels - self.mean) * self.scale)
+        scores: Tensor = self.network((channels - self.mean) * self.scale)
         height, width = frames.shape[1:3]
         # Upsampling to the same size would cost a pass over all scores and change none. A size
         # that an export leaves free is no int: it may differ, even if the example's does not.

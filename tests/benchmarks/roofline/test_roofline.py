@@ -63,6 +63,21 @@ def test_macs_and_bytes_of_one_convolution(tmp_path: Path) -> None:
     assert cost.batch == 2
 
 
+def test_a_transposed_convolution_costs_a_kernel_for_each_value_of_its_input(
+    tmp_path: Path,
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("ConvTranspose", ["frames", "weights"], ["masks"], strides=[2, 2])],
+        "one",
+        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, (2, 4, 10, 12))],
+        [helper.make_tensor_value_info("masks", TensorProto.FLOAT, (2, 3, 22, 26))],
+        [helper.make_tensor("weights", TensorProto.FLOAT, (4, 3, 4, 4), [0.0] * 192)],
+    )
+    opsets = [helper.make_opsetid("", 19)]
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=opsets), tmp_path / "up.onnx")
+    assert graph_cost(tmp_path / "up.onnx").macs == (2 * 4 * 10 * 12) * (3 * 4 * 4)
+
+
 def test_a_graph_of_any_size_costs_what_one_of_that_size_costs(tmp_path: Path, model: Path) -> None:
     proto, free = onnx.load(model), tmp_path / "free.onnx"
     for value in (*proto.graph.input, *proto.graph.output):

@@ -54,6 +54,31 @@ def test_every_convolution_has_a_range_under_the_name_of_its_weight(
     assert all(0 < limit < 1e3 for limit in ranges.limits.values())
 
 
+def test_a_convolution_that_is_called_twice_has_the_larger_range_of_both(
+    fp32: Path, photo: Path, tmp_path: Path
+) -> None:
+    """As at the scales of DeepLab-v2: the last call must not decide alone."""
+    model = onnx.load(fp32)
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    alone = collect_ranges(fp32, [photo], Method("max"), quiet=True).limits[first.input[1]]
+    for name, factor in (("smaller", 0.5), ("larger", 3.0)):
+        twice = onnx.ModelProto()
+        twice.CopyFrom(model)
+        constant = onnx.numpy_helper.from_array(np.array(factor, np.float32), "factor")
+        twice.graph.initializer.append(constant)
+        again = onnx.NodeProto()
+        again.CopyFrom(first)
+        again.name, again.input[0], again.output[0] = "again", "scaled", "called_again"
+        scaled = onnx.helper.make_node("Mul", [first.input[0], "factor"], ["scaled"])
+        place = list(twice.graph.node).index(first)
+        twice.graph.node.insert(place + 1, again)
+        twice.graph.node.insert(place + 1, scaled)
+        onnx.save(twice, tmp_path / f"{name}.onnx")
+        shutil.copy(f"{fp32}.card.json", tmp_path / f"{name}.onnx.card.json")
+        found = collect_ranges(tmp_path / f"{name}.onnx", [photo], Method("max"), quiet=True)
+        assert found.limits[first.input[1]] == pytest.approx(alone * max(1, factor))
+
+
 def test_the_range_of_the_first_convolution_is_that_of_the_normalized_photo(
     fp32: Path, photo: Path
 ) -> None:
