@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tqdm import tqdm
 
+from export.frame_model import INPUT
 from export.int8.calibration import frame_batch, session_with_outputs
 from export.onnx_file import float_tensors, outline, values_of
-from export.to_onnx import INPUT
 from refinenet.activation_ranges import ConvolutionPeaks, Ranges
 from runtime.card import Card, read_card
 from runtime.errors import InputError

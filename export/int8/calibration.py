@@ -12,9 +12,9 @@ import onnx
 import onnxruntime
 from tqdm import tqdm
 
+from export.frame_model import INPUT
 from export.int8.histograms import Histogram, Method
 from export.onnx_file import outline
-from export.to_onnx import INPUT
 from refinenet.activation_ranges import Ranges
 from runtime.card import Card, read_card
 from runtime.errors import InputError
@@ -94,7 +94,7 @@ def session_with_outputs(
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in tensors)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, and need not be printed too
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     # Threads that spin while they wait take the cores from whatever else runs here.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -13,6 +13,7 @@ import onnx
 from tqdm import tqdm
 
 from export.fp16_range import Peaks, kept_in_fp32
+from export.frame_model import INPUT
 from export.int8.calibration import batch_of, session_with_outputs
 from export.int8.sensitivity import (
     LayerLoss,
@@ -25,7 +26,6 @@ from export.int8.sensitivity import (
     save_losses,
 )
 from export.to_int8 import Selection, int8_graph, reasons_for_fp32
-from export.to_onnx import INPUT
 from export.verify.agreement import Output
 from export.verify.fp16_emulation import rounded_to_fp16
 from export.verify.stages import scores_tensor

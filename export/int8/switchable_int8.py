@@ -10,10 +10,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from export.frame_model import INPUT
 from export.int8.calibration import session_with_outputs
 from export.int8.placement import SkipConnection
 from export.to_int8 import check_ranges, convolutions, quantize
-from export.to_onnx import INPUT
 from export.verify.agreement import Output
 from export.verify.stages import scores_tensor
 from refinenet.activation_ranges import Ranges

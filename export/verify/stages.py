@@ -10,8 +10,8 @@ import onnx
 import torch
 from torch import nn
 
+from export.frame_model import INPUT, LOGITS
 from export.int8.calibration import session_with_outputs
-from export.to_onnx import INPUT, LOGITS
 from export.verify.agreement import Output
 from export.verify.fp16_emulation import rounded_to_fp16
 from export.verify.preprocessing import network_input
