@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from export.checks.first_run import first_run, users_code
-from export.checks.scores import CLASS_MAP, ONE_CHANNEL, Reading, Scores
+from export.checks.scores import CLASS_MAP, ONE_CHANNEL, SCORES, Reading, Scores
 from export.frame_model import CLASS_MAP_KEY
 from refinenet.checkpoints.load import (
     fitting,
@@ -73,32 +73,53 @@ def open_source(
     that fails at this size, and for a result whose meaning cannot be told; CheckpointError for
     weights that do not fit.
     """
+    given = None if card_file is None else replace(read_card_file(card_file), variant=factory or "")
+    return read_source(open_network(weights, factory, weights_key), given, size, batch)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network that has not run yet. card: of weights that carry one. factory: what made it."""
+
+    network: nn.Module
+    sha256: str
+    name: str
+    card: Card | None
+    factory: str | None
+
+
+def open_network(
+    weights: str | Path | None, factory: str | None, weights_key: str | None = None
+) -> Opened:
+    """The network alone; see open_source."""
     if factory is None:
-        return _of_weights(weights, size, batch, weights_key)
+        if weights is None:
+            raise InputError("no weights given, and no --factory; give one of them")
+        path = weights_path(weights)
+        network, card = load_checkpoint(path, weights_key=weights_key)
+        return Opened(network, sha256_of(path), str(path), card, None)
     own = _made(factory)
     sha256 = _fill(own, existing_file(weights), factory, weights_key) if weights else _hash_of(own)
-    given = None if card_file is None else replace(read_card_file(card_file), variant=factory)
-    name = f"the network of {factory}"
-    reading = first_run(own, name, size, batch, _threshold(given))
-    card = _named(given, reading, card_file, factory)
-    details = {**card.details, "factory": factory}
-    network = Scores(own, reading).eval()
-    return Source(network, replace(card, details=details), sha256, factory, reading)
+    return Opened(own, sha256, factory, None, factory)
 
 
-def _of_weights(
-    weights: str | Path | None, size: tuple[int, int], batch: int, weights_key: str | None
+def read_source(
+    opened: Opened, given: Card | None, size: tuple[int, int] = (64, 64), batch: int = 1
 ) -> Source:
-    if weights is None:
-        raise InputError("no weights given, and no --factory; give one of them")
-    path = weights_path(weights)
-    network, card = load_checkpoint(path, weights_key=weights_key)
-    if len(card.classes) > 1:
-        reading = first_run(network, str(path), size, batch)
-        return Source(network, card, sha256_of(path), str(path), reading)
-    reading = first_run(network, str(path), size, batch, _threshold(card) or 0.0)
-    card = _named(card, reading, path, str(path))
-    return Source(Scores(network, reading).eval(), card, sha256_of(path), str(path), reading)
+    """The network, run once; see open_source. given: the user's card, or that of an export."""
+    card = opened.card or given
+    name = opened.name if opened.factory is None else f"the network of {opened.factory}"
+    threshold = _threshold(card)
+    if opened.card is not None and len(opened.card.classes) == 1:
+        threshold = threshold or 0.0  # what trains one channel gives logits
+    reading = first_run(opened.network, name, size, batch, threshold)
+    if opened.card is not None and reading.kind == SCORES:
+        return Source(opened.network, opened.card, opened.sha256, opened.name, reading)
+    card = _named(card, reading, opened.name)
+    if opened.factory is not None:
+        card = replace(card, details={**card.details, "factory": opened.factory})
+    network = Scores(opened.network, reading).eval()
+    return Source(network, card, opened.sha256, opened.name, reading)
 
 
 def _threshold(card: Card | None) -> float | None:
@@ -111,11 +132,8 @@ def _threshold(card: Card | None) -> float | None:
     return float(value)
 
 
-def _named(given: Card | None, reading: Reading, where: Path | None, name: str) -> Card:
-    """The card with as many classes as the network tells apart.
-
-    given: the user's, read from the file `where`.
-    """
+def _named(given: Card | None, reading: Reading, name: str) -> Card:
+    """The card with as many classes as the network tells apart."""
     count = reading.num_classes
     if given is None and count is None:
         raise InputError(
@@ -127,7 +145,7 @@ def _named(given: Card | None, reading: Reading, where: Path | None, name: str) 
         card = _two_classes(card, given is not None)
         card = replace(card, details={**card.details, "threshold": reading.threshold})
     if count not in (None, len(card.classes)):
-        raise InputError(f"{where} names {len(card.classes)} classes; {name} gives {count}")
+        raise InputError(f"the card names {len(card.classes)} classes; {name} gives {count}")
     if reading.kind == CLASS_MAP:
         card = replace(card, details={**card.details, CLASS_MAP_KEY: True})
     return card

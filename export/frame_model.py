@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.checks.scores import CLASS_MAP, Scores
 from runtime.card import Card
 
 INPUT, MASK, LOGITS = "frames", "masks", "logits"  # of the exported graph
@@ -39,11 +38,6 @@ class FrameModel(nn.Module):
         self.register_buffer("mean", (255 * mean).reshape(1, 3, 1, 1))
         self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1))
         self.register_buffer("from_bgr", torch.tensor([2, 1, 0])[order])
-
-    @property
-    def gives_ids(self) -> bool:
-        """Whether the network gives class ids, so that there are no scores."""
-        return isinstance(self.network, Scores) and self.network.reading.kind == CLASS_MAP
 
     def forward(self, frames: Tensor) -> Tensor:
         scores = self.scores(frames)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
 
 import onnx
@@ -23,6 +17,12 @@ from export.factory import Source, open_source
 from export.frame_model import INPUT, LOGITS, MASK, FrameModel
 from export.int8.placement import CLASSIFIERS
 from export.onnx_file import EXTERNAL_ABOVE_BYTES, write_data, write_model
+from export.quiet_exporter import (
+    exporters_reason,
+    forget_source,
+    no_garbage_collection,
+    quiet_exporter,
+)
 from refinenet.network import SegmentationNetwork
 from runtime.card import CARD_KEY, Card, write_sidecar
 from runtime.errors import InputError
@@ -133,9 +133,9 @@ def _graph(source: Source, options: OnnxOptions) -> Graph:
     """The ONNX graph; the network has no weights any more."""
     model = FrameModel(source.network, source.card, options.output_kind).eval()
     try:
-        graph = exported(model, options)
+        graph = _traced(model, options)
     except torch.onnx.OnnxExporterError as error:
-        reason = _exporters_reason(error)
+        reason = exporters_reason(error)
         if options.dynamic and (lines := size_dependent_lines(model, options.size)):
             raise InputError(
                 f"{source.name} cannot be exported for any size: its result depends on the size at "
@@ -148,6 +148,7 @@ def _graph(source: Source, options: OnnxOptions) -> Graph:
     compared = None
     if options.dynamic:
         compared = compare_sizes(graph, model, source.name, options.size, options.quiet)
+    forget_source(graph)
     _release(source.network)
     return Graph(graph, compared)
 
@@ -161,14 +162,6 @@ def _check_finite(source: Source) -> None:
             )
 
 
-def _exporters_reason(error: BaseException) -> str:
-    """What the error that the exporter's own came from says, without its pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return " ".join(lines[0].split())[:300].rstrip(".")
-
-
 def _release(network: nn.Module) -> None:
     """Give the weights' memory back: the exporter keeps references to all that it has traced."""
     for values in (*network.parameters(), *network.buffers()):
@@ -177,13 +170,20 @@ def _release(network: nn.Module) -> None:
 
 def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
     """The ONNX graph of a frame model: batch norm folded, constants folded, shapes inferred."""
+    graph = _traced(model, options)
+    forget_source(graph)
+    return graph
+
+
+def _traced(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
+    """The graph with the exporter's notes on where its nodes come from."""
     height, width = options.size
     # An example batch of 2: torch.export would take a batch of 1 for a constant.
     batch = 2 if options.dynamic else options.batch
     frames = torch.zeros((batch, height, width, 3), dtype=torch.uint8)
     # Below that, stride-32 features are one pixel, which the exporter takes for broadcasting.
     free = {0: Dim("N"), 1: Dim("H", min=SMALLEST), 2: Dim("W", min=SMALLEST)}
-    with _quiet_exporter(), _no_garbage_collection():
+    with quiet_exporter(), no_garbage_collection():
         program = torch.onnx.export(
             model,
             (frames,),
@@ -197,16 +197,7 @@ def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
     assert program is not None  # with dynamo=True and without a path
     proto: onnx.ModelProto = program.model_proto
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
-    _forget_source(proto)
     return proto
-
-
-def _forget_source(model: onnx.ModelProto) -> None:
-    """Drop the exporter's notes on where in whose files each node stands: they name folders of this
-    machine, quote the code of a network of the user's, and make the same export other bytes."""
-    graph = model.graph
-    for part in (graph, *graph.input, *graph.output, *graph.node, *graph.value_info):
-        del part.metadata_props[:]
 
 
 def save(
@@ -247,34 +238,3 @@ def logits_bytes(card: Card, options: OnnxOptions) -> int:
     """The memory of the full-size scores before ArgMax, float32, in bytes."""
     height, width = options.size
     return 4 * options.batch * len(card.classes) * height * width
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Tracing makes many objects that stay: looking through them again and again takes up to a
-    seventh of the exporter's time and finds little."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Hide what the exporter says of packages that it looks for and of its own deprecations, and
-    the graph that torch.export prints before it fails."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            redirect_stderr(StringIO()),
-            redirect_stdout(StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export.checks.fixed_lines import size_dependent_lines
+from export.checks.scores import gives_ids
+from export.checks.wrong_operator import wrong_operator
 from export.frame_model import INPUT, FrameModel
 from export.int8.calibration import session_with_outputs
 from export.onnx_file import outline, write_model
@@ -64,8 +66,8 @@ def compare_sizes(
 ) -> Comparison:
     """Find the sizes at which a dynamic graph gives what PyTorch gives.
 
-    model: what the graph was made of, with its weights. name: of the network, for messages.
-    example: (height, width) that it was made at.
+    graph: with the exporter's notes. model: what it was made of, with its weights. name: of the
+    network, for messages. example: (height, width) that the graph was made at.
 
     Raises InputError if the graph has a fixed axis, and if it agrees at no multiple up to 64; the
     message names the lines of the network that depend on the size.
@@ -92,9 +94,11 @@ def compare_sizes(
                 return Comparison(multiple, tuple(check.agreed))
             if not check.too_small:
                 break
+        operator = check.wrong_operator()
+    where = [operator] if operator else size_dependent_lines(model, example)
     raise InputError(
-        f"{name} does not take any size: at {check.failures[0]}"
-        f"{_at(size_dependent_lines(model, example))}. Export without --dynamic, one file a size"
+        f"{name} does not take any size: at {check.failures[0]}{_at(where)}. "
+        "Export without --dynamic, one file a size"
     )
 
 
@@ -111,19 +115,26 @@ def _smallest_that_agrees(check: _Check, at_least: int) -> int | None:
 @dataclass
 class _Check:
     """agreed: sizes at which the graph gives what PyTorch gives. failures: what happened at the
-    others. too_small: whether PyTorch itself failed at one."""
+    others. wrong: those of them that PyTorch takes. too_small: whether it failed at one itself."""
 
     path: Path
     model: FrameModel
     progress: tqdm[None]
     agreed: list[Size] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    wrong: list[Size] = field(default_factory=list)
     too_small: bool = False
 
     def __post_init__(self) -> None:
-        graph = outline(self.path)
-        self._output = _compared(graph, self.model)
-        self._session = session_with_outputs(graph, [self._output], self.path.parent)
+        self._graph = outline(self.path)
+        self._output = _compared(self._graph, self.model)
+        self._session = session_with_outputs(self._graph, [self._output], self.path.parent)
+
+    def wrong_operator(self) -> str | None:
+        """The first that differs, at a size that PyTorch takes; None if it cannot be told."""
+        for size in self.wrong[:1]:
+            return wrong_operator(self._graph, self.path.parent, self.model, trial_frames(1, size))
+        return None
 
     def agrees(self, size: Size) -> bool:
         if size in self.agreed:
@@ -142,10 +153,12 @@ class _Check:
         try:
             found = self._session.run([self._output], {INPUT: frames})[0]
         except Exception as error:  # ONNX Runtime's errors have no base of their own
+            self.wrong.append(size)
             self.failures.append(f"{at} ONNX Runtime fails ({_first_line(error)})")
             return False
         far = _far_pixels(np.asarray(found, np.float32), expected)
         if far > FAR_PIXELS:
+            self.wrong.append(size)
             self.failures.append(f"{at} {far:.0%} of its scores are not PyTorch's")
             return False
         self.agreed.append(size)
@@ -154,7 +167,7 @@ class _Check:
 
 def _compared(graph: onnx.ModelProto, model: FrameModel) -> str:
     """The tensor to compare: the scores; the output of a network that gives class ids."""
-    if model.gives_ids:
+    if gives_ids(model.network):
         name: str = graph.graph.output[0].name
         return name
     return scores_tensor(graph)
@@ -184,5 +197,6 @@ def _at(lines: list[str]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = str(error).rpartition("Status Message: ")[2]  # after ONNX Runtime's own beginning
+    lines = text.strip().splitlines() or [type(error).__name__]
     return " ".join(lines[0].split())[:200].rstrip(".")

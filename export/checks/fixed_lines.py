@@ -30,9 +30,11 @@ def size_dependent_lines(model: FrameModel, example: tuple[int, int]) -> list[st
     free = {
         axis: Dim(name, min=low) for axis, name, low in ((0, "N", 1), (1, "H", 33), (2, "W", 33))
     }
-    with _listening() as heard:
-        with suppress(Exception):  # that it fails is known; where is what is asked
-            torch.export.export(model, (frames,), dynamic_shapes=(free,), strict=False)
+    with (
+        _listening() as heard,
+        suppress(Exception),
+    ):  # that it fails is known; the question is where
+        torch.export.export(model, (frames,), dynamic_shapes=(free,), strict=False)
     return list(dict.fromkeys(heard))[:MOST_LINES]
 
 

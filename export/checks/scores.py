@@ -56,6 +56,11 @@ class Scores(nn.Module):
         return result
 
 
+def gives_ids(network: nn.Module) -> bool:
+    """Whether it gives class ids, so that there are no scores."""
+    return isinstance(network, Scores) and network.reading.kind == CLASS_MAP
+
+
 def found(result: Any) -> Tensor:
     """The scores (N, C, h, w) or (N, h, w) in a network's result; InputError if there are none."""
     place = result
