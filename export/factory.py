@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from inspect import getsourcefile, unwrap
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,12 @@ def _function(factory: str) -> Callable[[], Any]:
         raise InputError(f"factory {factory}: {name} is no function")
     result: Callable[[], Any] = function
     return result
+
+
+def source_file(factory: str) -> Path:
+    """The file that the factory's code lies in."""
+    with users_code(f"factory {factory}: its code lies in no file"):
+        return Path(getsourcefile(unwrap(_function(factory))) or "")
 
 
 def _fill(network: nn.Module, weights: Path, factory: str, weights_key: str | None) -> str:

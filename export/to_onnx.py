@@ -129,6 +129,14 @@ def _card(source: Source, options: OnnxOptions, graph: Graph) -> Card:
     )
 
 
+def example_size(card: Card) -> tuple[int, int]:
+    """(height, width) that the network of an exported file ran at."""
+    example = card.details.get(EXAMPLE_SIZE)
+    if card.frame_size is None and isinstance(example, list) and len(example) == 2:
+        return int(example[0]), int(example[1])
+    return card.frame_size or (64, 64)
+
+
 def _graph(source: Source, options: OnnxOptions) -> Graph:
     """The ONNX graph; the network has no weights any more."""
     model = FrameModel(source.network, source.card, options.output_kind).eval()

@@ -23,7 +23,7 @@ from export.checks.scores import gives_ids
 from export.factory import Source, open_network, read_source
 from export.int8.calibration import batch_of
 from export.int8.sensitivity import Sample, labelled_samples, plain_samples
-from export.to_onnx import EXAMPLE_SIZE, NETWORK_ORDER, WEIGHTS_KEY
+from export.to_onnx import NETWORK_ORDER, WEIGHTS_KEY, example_size
 from export.verify.agreement import Agreement, Output
 from export.verify.layer_drift import LayerReport, against_fp32, against_pytorch
 from export.verify.stage_files import stage_before, stage_files, stage_name
@@ -160,16 +160,8 @@ def _open_export(options: VerifyOptions) -> tuple[Source, list[Path]]:
         card = read_card(files[0])
         key = card.details.get(WEIGHTS_KEY)
         opened = open_network(options.weights, options.factory, key and str(key))
-    source = read_source(opened, card, _size_of(card), (card.input_shape or (1,))[0] or 1)
+    source = read_source(opened, card, example_size(card), (card.input_shape or (1,))[0] or 1)
     return source, files
-
-
-def _size_of(card: Card) -> tuple[int, int]:
-    """A size that the exported network took."""
-    example = card.details.get(EXAMPLE_SIZE)
-    if card.frame_size is None and isinstance(example, list) and len(example) == 2:
-        return int(example[0]), int(example[1])
-    return card.frame_size or (64, 64)
 
 
 def _open(
