@@ -15,6 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from export.checks.first_run import first_run, users_code
@@ -108,6 +109,7 @@ def read_source(
     opened: Opened, given: Card | None, size: tuple[int, int] = (64, 64), batch: int = 1
 ) -> Source:
     """The network, run once; see open_source. given: the user's card, or that of an export."""
+    _check_finite(opened)
     card = opened.card or given
     name = opened.name if opened.factory is None else f"the network of {opened.factory}"
     threshold = _threshold(card)
@@ -121,6 +123,15 @@ def read_source(
         card = replace(card, details={**card.details, "factory": opened.factory})
     network = Scores(opened.network, reading).eval()
     return Source(network, card, opened.sha256, opened.name, reading)
+
+
+def _check_finite(opened: Opened) -> None:
+    for name, values in opened.network.state_dict().items():
+        if not torch.isfinite(values).all():
+            raise InputError(
+                f"{opened.name}: {name} is not finite: the training that wrote it diverged. "
+                "Export an earlier checkpoint"
+            )
 
 
 def _threshold(card: Card | None) -> float | None:

@@ -90,7 +90,6 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
     )
     if source.reading.kind == CLASS_MAP and options.output_kind == "logits":
         raise InputError(f"{source.name} gives class ids and no scores; leave --output-kind out")
-    _check_finite(source)
     graphs = [_graph(source, options)]
     card = _card(source, options, graphs[0])
     # Popped, since a name of its own would keep the graph in memory until save() ends.
@@ -159,15 +158,6 @@ def _graph(source: Source, options: OnnxOptions) -> Graph:
     forget_source(graph)
     _release(source.network)
     return Graph(graph, compared)
-
-
-def _check_finite(source: Source) -> None:
-    for name, values in source.network.state_dict().items():
-        if not torch.isfinite(values).all():
-            raise InputError(
-                f"{source.name}: {name} is not finite: the training that wrote it diverged. "
-                "Export an earlier checkpoint"
-            )
 
 
 def _release(network: nn.Module) -> None:

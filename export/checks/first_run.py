@@ -156,6 +156,10 @@ def _reading(scores: Tensor, watch: _Watch, name: str, threshold: float | None) 
         raise InputError(f"{name} gives {told(scores)}; {EXPECTED}")
     if scores.dtype == torch.bool:
         return Reading(CLASS_MAP, 2)
+    if whole and watch.chosen_of == 1:
+        raise InputError(
+            f"{name} takes the best of 1 class, so that its mask is all 0; return its score instead"
+        )
     if whole:
         return Reading(CLASS_MAP, watch.chosen_of)
     _check_finite(scores, name)

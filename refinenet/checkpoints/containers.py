@@ -204,7 +204,7 @@ def first_of(
 
 
 def _values(weights: Weights) -> frozenset[int]:
-    return frozenset(map(id, weights.values()))
+    return frozenset(id(weights[key]) for key in counted(weights))
 
 
 @cache
