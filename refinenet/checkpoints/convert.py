@@ -54,7 +54,7 @@ def convert(weights: str | Path, output: Path, options: ConvertOptions) -> Path:
         tools={"torch": torch.__version__},
     )
     if options.weights_key is not None:
-        card = replace(card, details={**card.details, "weights_key": options.weights_key})
+        card = replace(card, details={**card.details, "taken_from": options.weights_key})
     if options.note is not None:
         card = replace(card, details={**card.details, "note": options.note})
     if options.pooling is not None:
