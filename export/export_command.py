@@ -169,6 +169,8 @@ def _export(options: ExportOptions) -> int:
         sensitivity=options.sensitivity,
         quiet=options.quiet,
     )
+    if (options.accuracy_loss, options.sensitivity) != (None, None):
+        _check_scored(fp32)
     if search.data is not None:  # better before the measuring
         open_labelled(fp32, search, SEARCHED)
     peaks = measurement.peaks(fp32)
@@ -180,6 +182,18 @@ def _export(options: ExportOptions) -> int:
         output = folder / f"{name}.int8.onnx"
         _export_int8(fp32, output, measurement, peaks, search, options)
     return DONE
+
+
+def _check_scored(fp32: Path) -> None:
+    """InputError for a network without scores to compare."""
+    from export.frame_model import CLASS_MAP_KEY
+    from runtime.card import read_card
+
+    if read_card(fp32).details.get(CLASS_MAP_KEY):
+        raise InputError(
+            "--accuracy-loss and --sensitivity compare scores, and this network gives class ids; "
+            "return the scores instead"
+        )
 
 
 def _weights(options: ExportOptions) -> Path:

@@ -169,17 +169,22 @@ def load_plain(path: Path) -> Any:
 
 
 def _check_stored_plainly(path: Path) -> None:
-    """CheckpointError for a compressed archive, since what it unpacks to has no bound, and PyTorch
-    never writes one; and for an archive of a program instead of weights."""
+    """CheckpointError for an archive of a program instead of weights, and for a compressed one,
+    since what it unpacks to has no bound, and PyTorch never writes one."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise CheckpointError(
-                f"{path} is a compressed archive, and PyTorch's checkpoints are not compressed; "
-                "unpack it, or save the state_dict again"
-            )
-        names = {entry.filename.partition("/")[2] for entry in archive.infolist()}
+        entries = archive.infolist()
+    _check_no_program(path, {entry.filename.partition("/")[2] for entry in entries})
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointError(
+            f"{path} is a compressed archive, and PyTorch's checkpoints are not compressed; "
+            "unpack it, or save the state_dict again"
+        )
+
+
+def _check_no_program(path: Path, names: set[str]) -> None:
+    """names: of the archive's entries."""
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         raise CheckpointError(
             f"{path} is a TorchScript archive, which is a program and was not run. If you trust "

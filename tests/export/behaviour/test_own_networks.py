@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import cv2
@@ -138,10 +140,31 @@ def test_a_part_called_module_keeps_its_keys(tmp_path: Path, flag: Path) -> None
     [
         (["verify", "{tmp}", "--weights", "w", "--images", "{tmp}", "--card", "c"], "--factory"),
         (["export", "--factory", "field_networks:red", "--weights-key", "a"], "--weights-key"),
-        (["export", "--factory", "field_networks:class_ids", "--output-kind", "logits"], "--output-kind"),
+        (
+            ["export", "--factory", "field_networks:class_ids", "--output-kind", "logits"],
+            "--output-kind",
+        ),
         (["export", "--factory", "field_networks:red", "--card", "{tmp}/none.json"], "none.json"),
     ],
 )
+def test_the_documented_example_works(
+    tmp_path: Path, flag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs/own-networks.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (card,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "card.json").write_text(card)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "photos").mkdir()
+    flag.rename(tmp_path / "photos/flag.png")
+    commands = re.findall(r"^    refinenet (.* --factory mine:network .*)$", page, re.MULTILINE)
+    for command in commands[:2]:
+        assert main(shlex.split(command)) == 0
+    assert row_of(tmp_path / "build/network.fp32.onnx", tmp_path / "photos/flag.png") == [0, 0, 1]
+
+
 def test_what_would_change_nothing_or_is_missing_is_one_line(
     asked: list[str], fact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
