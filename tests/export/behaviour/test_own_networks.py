@@ -135,18 +135,6 @@ def test_a_part_called_module_keeps_its_keys(tmp_path: Path, flag: Path) -> None
     assert main(["verify", str(out), *asked, *verified]) == 0
 
 
-@pytest.mark.parametrize(
-    ("asked", "fact"),
-    [
-        (["verify", "{tmp}", "--weights", "w", "--images", "{tmp}", "--card", "c"], "--factory"),
-        (["export", "--factory", "field_networks:red", "--weights-key", "a"], "--weights-key"),
-        (
-            ["export", "--factory", "field_networks:class_ids", "--output-kind", "logits"],
-            "--output-kind",
-        ),
-        (["export", "--factory", "field_networks:red", "--card", "{tmp}/none.json"], "none.json"),
-    ],
-)
 def test_the_documented_example_works(
     tmp_path: Path, flag: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +153,18 @@ def test_the_documented_example_works(
     assert row_of(tmp_path / "build/network.fp32.onnx", tmp_path / "photos/flag.png") == [0, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("asked", "fact"),
+    [
+        (["verify", "{tmp}", "--weights", "w", "--images", "{tmp}", "--card", "c"], "--factory"),
+        (["export", "--factory", "field_networks:red", "--weights-key", "a"], "--weights-key"),
+        (
+            ["export", "--factory", "field_networks:class_ids", "--output-kind", "logits"],
+            "--output-kind",
+        ),
+        (["export", "--factory", "field_networks:red", "--card", "{tmp}/none.json"], "none.json"),
+    ],
+)
 def test_what_would_change_nothing_or_is_missing_is_one_line(
     asked: list[str], fact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
