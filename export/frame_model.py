@@ -8,11 +8,15 @@ from torch.nn import functional as F
 
 from runtime.card import Card
 
+INPUT, MASK, LOGITS = "frames", "masks", "logits"  # of the exported graph
+CLASS_MAP_KEY = "class_map"  # in a card's details: the network gives class ids, there are no scores
+
 
 class FrameModel(nn.Module):
     """Channel order, normalization, the network, upsampling and argmax around any network.
 
-    network: (N, 3, H, W) float, normalized, to class scores (N, C, H', W') of any size.
+    network: (N, 3, H, W) float, normalized, to class scores (N, C, H', W') of any size, or to class
+    ids (N, H', W').
     card: of the network: mean, std and channel order of what it is fed.
     output_kind: mask, or logits for parity work.
 
@@ -36,17 +40,29 @@ class FrameModel(nn.Module):
         self.register_buffer("from_bgr", torch.tensor([2, 1, 0])[order])
 
     def forward(self, frames: Tensor) -> Tensor:
+        scores = self.scores(frames)
+        if self.output_kind == "logits":
+            return scores
+        if scores.dim() == 3:  # class ids already
+            return scores.to(torch.uint8)
+        # By way of float: TensorRT has no cast from ArgMax's int64 to uint8.
+        return scores.argmax(1).to(scores.dtype).to(torch.uint8)
+
+    def scores(self, frames: Tensor) -> Tensor:
+        """Of frames (N, H, W, 3) uint8: the scores at their size, (N, C, H, W) float, or the class
+        ids, (N, H, W) float, of a network that gives ids."""
         # Cast first: TensorRT allows no other operation on uint8.
         bgr = frames.to(self.mean.dtype).permute(0, 3, 1, 2)  # (N, 3, H, W)
         channels = bgr.index_select(1, self.from_bgr)
         scores: Tensor = self.network((channels - self.mean) * self.scale)
         height, width = frames.shape[1:3]
+        if scores.dim() == 3:
+            # TensorRT resizes no integers. Ids up to 255 are exact in any float.
+            ids = scores.to(self.mean.dtype)[:, None]
+            return F.interpolate(ids, (height, width), mode="nearest-exact")[:, 0]
         # Upsampling to the same size would cost a pass over all scores and change none. A size
         # that an export leaves free is no int: it may differ, even if the example's does not.
         fixed = type(height) is int and type(width) is int
-        if not fixed or scores.shape[2:] != (height, width):
-            scores = F.interpolate(scores, (height, width), mode="bilinear")
-        if self.output_kind == "logits":
+        if fixed and scores.shape[2:] == (height, width):
             return scores
-        # By way of float: TensorRT has no cast from ArgMax's int64 to uint8.
-        return scores.argmax(1).to(scores.dtype).to(torch.uint8)
+        return F.interpolate(scores, (height, width), mode="bilinear")

@@ -32,6 +32,7 @@ class Card:
     mean, std: of the normalization (x / 255 - mean) / std, always in RGB order.
     resize_policy: what becomes of a frame of another size, stretch or letterbox.
     input_shape: (N, H, W, 3) of the frames, None for a free dimension; None for weights.
+    size_multiple: of which both sides of a frame must be, where the file takes any size.
     output_kind: mask, (N, H, W) uint8, or logits, (N, C, H, W) float; None for weights.
     parents: the SHA-256 of the files this one was made from, by role.
     tools: the versions of the programs that made it.
@@ -49,6 +50,7 @@ class Card:
     std: tuple[float, float, float] = IMAGENET.std
     resize_policy: str = "stretch"
     input_shape: tuple[int | None, int | None, int | None, int] | None = None
+    size_multiple: int = 1
     output_kind: str | None = None
     parents: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
@@ -177,6 +179,12 @@ def _ignore_id(name: str, value: Any) -> int | None:
     return None if value is None else int(typed(name, value, int))
 
 
+def _multiple(name: str, value: Any) -> int:
+    if typed(name, value, int) < 1:
+        raise ValueError(f"{name} is {value}; expected 1 or more")
+    return int(value)
+
+
 def _text(name: str, value: Any) -> str:
     return str(typed(name, value, str))
 
@@ -208,6 +216,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "std": _std,
     "resize_policy": _one_of("stretch", "letterbox"),
     "input_shape": _shape,
+    "size_multiple": _multiple,
     "output_kind": _one_of(None, "mask", "logits"),
     "parents": _texts,
     "tools": _texts,

@@ -23,6 +23,7 @@ class ConvertOptions:
     pooling: the order of the chained residual pooling, which no key tells; None for the card's,
     and for pool-conv where there is no card.
     variant: of a checkpoint whose keys are those of several networks; see refinenet.load_model.
+    weights_key: which of several sets of weights in the file, such as averaged ones.
     note: kept in the card: where the weights come from, what was tried.
     """
 
@@ -32,6 +33,7 @@ class ConvertOptions:
     pooling: str | None = None
     variant: str | None = None
     note: str | None = None
+    weights_key: str | None = None
 
 
 def convert(weights: str | Path, output: Path, options: ConvertOptions) -> Path:
@@ -45,12 +47,14 @@ def convert(weights: str | Path, output: Path, options: ConvertOptions) -> Path:
     if output.suffix != ".safetensors":
         raise InputError(f"{output} does not end in .safetensors, the format of converted weights")
     weights = weights_path(weights)
-    model, card = load_checkpoint(weights, options.variant)
+    model, card = load_checkpoint(weights, options.variant, options.weights_key)
     card = replace(
         _named(card, weights, options),
         parents={"weights": sha256_of(weights)},
         tools={"torch": torch.__version__},
     )
+    if options.weights_key is not None:
+        card = replace(card, details={**card.details, "taken_from": options.weights_key})
     if options.note is not None:
         card = replace(card, details={**card.details, "note": options.note})
     if options.pooling is not None:

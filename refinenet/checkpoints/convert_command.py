@@ -23,6 +23,11 @@ def convert(arguments: Sequence[str]) -> int:
         metavar="NAME",
         help="the network, where several have the keys: fcn-8s, or fcn-8s-at-once",
     )
+    parser.add_argument(
+        "--weights-key",
+        metavar="KEY",
+        help="which of several sets of weights in the file, such as ema",
+    )
     parser.add_argument("--half", action="store_true", help="store float16")
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--classes", type=Path, metavar="FILE", help="names by id, one per line")

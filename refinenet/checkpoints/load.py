@@ -6,6 +6,7 @@ Loading is strict always: a checkpoint that merely resembles a network would pre
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -15,10 +16,17 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 from torch.serialization import safe_globals
 
-from refinenet.checkpoints.recognition import nearest_variant, recognize
+from refinenet.checkpoints.containers import fitting as fitting
+from refinenet.checkpoints.containers import readings, weights_in
+from refinenet.checkpoints.recognition import (
+    TORCHVISION,
+    nearest_variant,
+    recognizable,
+    recognize,
+)
 from refinenet.data.datasets import VOC, voc_palette
 from refinenet.network import SegmentationNetwork
 from refinenet.renaming import Weights
@@ -36,7 +44,6 @@ NUMPY_SCALARS: list[Any] = [
     (_scalar, "numpy._core.multiarray.scalar"),
     *(np.dtype, *(type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8"))),
 ]
-BESIDE_WEIGHTS = ("mask_values",)  # U-Net's, which says the grey levels of its training's masks
 SHIPPED_FOLDER = Path(__file__).parents[1] / "weights"
 
 
@@ -50,32 +57,39 @@ def load_model(path: str | Path, variant: str | None = None) -> SegmentationNetw
     Returns a module: (N, 3, H, W) float32, normalized as its card says, to class scores
     (N, num_classes, h, w); of RefineNets, h is ceil(H/4) and w is ceil(W/4).
 
-    Raises InputError if the file cannot be read, CheckpointError if it fits no known network.
+    Raises InputError if the file cannot be read, CheckpointError if it fits no known network, or
+    not that variant.
     """
     return load_checkpoint(path, variant)[0]
 
 
 def load_checkpoint(
-    path: str | Path, variant: str | None = None
+    path: str | Path, variant: str | None = None, weights_key: str | None = None
 ) -> tuple[SegmentationNetwork, Card]:
-    """Load a network, in evaluation mode, and its card. See load_model."""
+    """Load a network, in evaluation mode, and its card. See load_model.
+
+    weights_key: which of several sets of weights in the file, such as averaged ones; see
+    refinenet.checkpoints.containers.
+    """
     path = weights_path(path)
-    weights, card = _read(path, variant)
+    weights, card = _read(path, variant, weights_key)
     model = create_model(card.variant, len(card.classes))
     fill(model, weights, f"{path} ({card.variant}, {len(card.classes)} classes)")
     return model.eval(), card
 
 
-def checkpoint_card(path: str | Path, variant: str | None = None) -> Card:
-    """The card of weights, without building their network. See load_model."""
-    return _read(weights_path(path), variant)[1]
+def checkpoint_card(
+    path: str | Path, variant: str | None = None, weights_key: str | None = None
+) -> Card:
+    """The card of weights, without building their network. See load_checkpoint."""
+    return _read(weights_path(path), variant, weights_key)[1]
 
 
-def _read(path: Path, variant: str | None) -> tuple[Weights, Card]:
+def _read(path: Path, variant: str | None, weights_key: str | None) -> tuple[Weights, Card]:
     """The weights under this project's keys, and what they are."""
     if variant is not None:
         split_variant(variant)  # an unknown one is the first thing to say
-    weights = read_weights(path)
+    weights = read_weights(path, weights_key)
     if path.suffix == ".safetensors":
         card = read_card(path)
         if variant not in (None, card.variant):
@@ -83,7 +97,7 @@ def _read(path: Path, variant: str | None) -> tuple[Weights, Card]:
                 f"{path} is a {card.variant}, by its card; give --variant {card.variant}"
             )
         return weights, card
-    found = recognize(weights, path, variant)
+    found = recognize(recognizable(weights, path, quiet=weights_key is not None), path, variant)
     return found.weights, published_card(found.variant, found.num_classes, found.normalization)
 
 
@@ -116,47 +130,21 @@ def save_checkpoint(
         temporary.write_bytes(save(weights, metadata={CARD_KEY: card.to_json()}))
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, weights_key: str | None = None) -> Weights:
     """The tensors of a checkpoint file by key, without running code that lies in it.
 
-    Unpacks the containers met in the wild (`segmenter`, `model`, `state_dict`,
-    `model_state_dict`), drops the `module.` prefix of DataParallel and what is no weight.
+    weights_key: see load_checkpoint. Of keys that wrappers prefixed nothing is cut here; see
+    containers.fitting.
     """
-    if path.suffix == ".safetensors":
-        try:
-            weights: Weights = load_file(path)
-            return weights
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is not a whole safetensors file ({error}); copy or write it again"
-            ) from error
-    content = load_plain(path)
-    for container in ("segmenter", "state_dict", "model", "model_state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(container), dict):
-            content = content[container]
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state_dict")
-    weights = {
-        str(key).removeprefix("module."): value
-        for key, value in content.items()
-        if key not in BESIDE_WEIGHTS
-    }
-    strangers = [key for key, value in weights.items() if not _is_plain(value)]
-    if strangers or not weights:
+    if path.suffix != ".safetensors":
+        return weights_in(load_plain(path), path, weights_key)
+    try:
+        weights: Weights = load_file(path)
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a state_dict: {strangers[0] if strangers else 'nothing'} in it is no "
-            "tensor of plain numbers. Save the model's state_dict alone"
-        )
-    return weights
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor with a real number in every place."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and not (value.is_complex() or value.is_quantized or value.is_meta)
-    )
+            f"{path} is not a whole safetensors file ({error}); copy or write it again"
+        ) from error
+    return weights if weights_key is None else weights_in(weights, path, weights_key)
 
 
 def load_plain(path: Path) -> Any:
@@ -172,9 +160,12 @@ def load_plain(path: Path) -> Any:
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        held = found[1] if found else "something other than tensors"
         raise CheckpointError(
-            f"{path} is not a plain PyTorch checkpoint: it holds something other than tensors, "
-            "which may be code and was not run, or is no checkpoint. Save the state_dict alone"
+            f"{path} is not a plain PyTorch checkpoint: it holds {held}, "
+            "which may be code and was not run, or is no checkpoint. Save the state_dict alone: "
+            "torch.save(model.state_dict(), 'weights.pth')"
         ) from error
     except Exception as error:  # PyTorch's reader raises whatever the bytes lead it to
         raise CheckpointError(
@@ -183,16 +174,33 @@ def load_plain(path: Path) -> Any:
 
 
 def _check_stored_plainly(path: Path) -> None:
-    """CheckpointError for a compressed archive: what it unpacks to has no bound, and PyTorch never
-    writes one."""
+    """CheckpointError for an archive of a program instead of weights, and for a compressed one,
+    since what it unpacks to has no bound, and PyTorch never writes one."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise CheckpointError(
-                f"{path} is a compressed archive, and PyTorch's checkpoints are not compressed; "
-                "unpack it, or save the state_dict again"
-            )
+        entries = archive.infolist()
+    _check_no_program(path, {entry.filename.partition("/")[2] for entry in entries})
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointError(
+            f"{path} is a compressed archive, and PyTorch's checkpoints are not compressed; "
+            "unpack it, or save the state_dict again"
+        )
+
+
+def _check_no_program(path: Path, names: set[str]) -> None:
+    """names: of the archive's entries."""
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which is a program and was not run. If you trust "
+            "it, save its weights alone: "
+            f"torch.save(torch.jit.load('{path.name}', 'cpu').state_dict(), 'weights.pth')"
+        )
+    if any(name.startswith(("models/", "archive_format")) for name in names):
+        raise CheckpointError(
+            f"{path} is a program of torch.export; expected weights. Save the state_dict of its "
+            f"network: torch.save(torch.export.load('{path.name}').state_dict, 'weights.pth')"
+        )
 
 
 def fill(model: nn.Module, weights: Weights, source: str) -> None:
@@ -249,6 +257,8 @@ def load_imagenet_backbone(model: SegmentationNetwork, path: Path) -> None:
     those of its backbone, InputError if the file cannot be read.
     """
     weights = read_weights(existing_file(path))
+    bare = (part for _, part in readings(weights) if all(map(TORCHVISION.match, part)))
+    weights = next(bare, weights)
     if not model.pretrained_backbones:
         raise InputError(
             f"{path}: this network has no backbone that starts from ImageNet weights; "

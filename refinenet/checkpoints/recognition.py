@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from refinenet.checkpoints.containers import first_of, readings
 from refinenet.checkpoints.published_keys.key_table import OURS, KeyTable
 from refinenet.networks.blocks import pooling_in
 from refinenet.renaming import Weights
@@ -34,9 +35,28 @@ class Recognized:
     normalization: Normalization
 
 
+def recognizable(weights: Weights, path: Path, *, quiet: bool = False) -> Weights:
+    """The weights without the prefixes of wrappers and training modules around the network, which
+    are cut only where what is left fits a known network better.
+
+    quiet: say nothing of other sets of weights in the file.
+    """
+    shares = []
+    for prefix, reading in readings(weights):
+        share = _best_readings(reading, None)[1]
+        shares.append((share, prefix, reading))
+        if share == 1 and not prefix:
+            return reading
+    most = max(share for share, _, _ in shares)
+    fitting = [(prefix, reading) for share, prefix, reading in shares if share == most]
+    return first_of(weights, fitting, path, quiet=quiet or most < 1)
+
+
 def recognize(weights: Weights, path: Path, variant: str | None = None) -> Recognized:
     """The nearest variant to these published or own keys. Whether all of them fit is for load.fill
     to say.
+
+    variant: to take instead of the nearest.
 
     The order of the pooling leaves no trace in the keys: it is taken for pool-conv.
 
@@ -50,18 +70,18 @@ def recognize(weights: Weights, path: Path, variant: str | None = None) -> Recog
             f"{path} is an ImageNet classifier; expected a segmentation network. Train one that "
             f"starts from it: refinenet train --backbone-weights {path}"
         )
-    readings = _best_readings(weights, variant)
-    if not readings:
+    found, _ = _best_readings(weights, variant)
+    if not found:
         raise CheckpointError(
             f"{path} fits no known network: its first keys are {', '.join(list(weights)[:3])}. "
             f"Expected the keys of one of: {', '.join(VARIANTS) if variant is None else variant}"
         )
-    if len(names := [reading.variant for reading in readings]) > 1:
+    if len(names := [reading.variant for reading in found]) > 1:
         raise CheckpointError(
             f"{path} has the keys of {' and of '.join(names)}, which compute differently; say "
             f"which it is: refinenet convert {path} OUT.safetensors --variant {names[0]}"
         )
-    (best,) = readings
+    (best,) = found
     given = best.table.normalization
     return Recognized(
         best.variant,
@@ -73,8 +93,8 @@ def recognize(weights: Weights, path: Path, variant: str | None = None) -> Recog
 
 def nearest_variant(weights: Weights) -> str | None:
     """A variant that shares the greatest part of these keys of ours, or None."""
-    readings = _best_readings(weights, None)
-    return readings[0].variant if readings else None
+    found, _ = _best_readings(weights, None)
+    return found[0].variant if found else None
 
 
 class _Reading(NamedTuple):
@@ -85,9 +105,9 @@ class _Reading(NamedTuple):
     weights: Weights
 
 
-def _best_readings(weights: Weights, variant: str | None) -> list[_Reading]:
+def _best_readings(weights: Weights, variant: str | None) -> tuple[list[_Reading], float]:
     """Of every variant, or of this one, the readings that share most of the keys: several if they
-    share all, else the first; none if none shares any."""
+    share all, else the first; none if none shares any. And the share of the keys, 0 to 1."""
     best: list[_Reading] = []
     most = 0.0
     for reading in _readings(weights, variant):
@@ -98,7 +118,7 @@ def _best_readings(weights: Weights, variant: str | None) -> list[_Reading]:
             best, most = [reading], share
         elif share == 1 and reading.variant not in [other.variant for other in best]:
             best.append(reading)
-    return best
+    return best, most
 
 
 def _readings(weights: Weights, variant: str | None) -> Iterator[_Reading]:
