@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,26 @@ from numpy.typing import NDArray
 
 from runtime.errors import InputError
 from runtime.files import existing_file, existing_folder, files_below
+from runtime.photo import left_out, orientation
 
 Frame = NDArray[np.uint8]  # (H, W, 3) BGR
 Mask = NDArray[np.uint8]  # (H, W) class ids
 
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def read_frame(path: str | Path) -> Frame:
+def read_frame(path: str | Path, *, turned: bool = True) -> Frame:
     """Read an image as (H, W, 3) uint8 BGR: grey becomes colour, alpha is dropped, 16 bits become
-    8, and the EXIF orientation is applied. InputError if it is no image."""
+    the upper 8 of them. InputError if it is no image.
+
+    turned: apply the EXIF orientation, as viewers do; otherwise the pixels stay as they lie.
+    """
     path = existing_file(path)
+    flags = cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         with decoder_complaints() as complaints:
-            frame = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+            frame = cv2.imdecode(np.fromfile(path, np.uint8), flags)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the disk") from error
     except cv2.error as error:
@@ -40,11 +46,37 @@ def read_frame(path: str | Path) -> Frame:
             ) from error
         raise InputError(f"{path} cannot be decoded: {error.err}") from error
     if frame is None:
-        raise InputError(f"{path} is not an image that OpenCV can read, or is cut short")
+        raise InputError(f"{path} {_what_it_is(path)}")
     # OpenCV fills the rest of a JPEG that is cut short with grey, and libjpeg tells stderr alone.
     if "premature end" in complaints.getvalue().lower():
         raise InputError(f"{path} is cut short or damaged; copy it again")
+    if not turned and path.suffix.lower() in (".tif", ".tiff"):
+        frame = _as_it_lies(frame, path)  # OpenCV turns these in any case
     return np.asarray(frame, np.uint8)
+
+
+def _what_it_is(path: Path) -> str:
+    """Of a file that OpenCV does not decode: telephones write HEIC under any name."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
+        return "holds a HEIC image, whatever its name; convert it to JPEG or PNG"
+    return "is not an image that OpenCV can read, or is cut short"
+
+
+def _as_it_lies(frame: Frame, path: Path) -> Frame:
+    """Undo what EXIF's orientation has done to a frame."""
+    undo: dict[int, Callable[[Frame], Frame]] = {
+        2: lambda shown: shown[:, ::-1],
+        3: lambda shown: shown[::-1, ::-1],
+        4: lambda shown: shown[::-1],
+        5: lambda shown: shown.swapaxes(0, 1),
+        6: lambda shown: np.rot90(shown),
+        7: lambda shown: shown[::-1, ::-1].swapaxes(0, 1),
+        8: lambda shown: np.rot90(shown, -1),
+    }
+    stated = orientation(path)
+    return np.ascontiguousarray(undo[stated](frame)) if stated in undo else frame
 
 
 @contextmanager
@@ -77,7 +109,9 @@ def list_images(folder: str | Path) -> list[Path]:
     folder = existing_folder(folder)
     images = sorted(p for p in files_below(folder) if p.suffix.lower() in IMAGE_ENDINGS)
     if not images:
-        raise InputError(f"{folder} holds no image ({', '.join(IMAGE_ENDINGS)})")
+        others = left_out(folder)
+        said = f"; {others}" if others else ""
+        raise InputError(f"{folder} holds no image ({', '.join(IMAGE_ENDINGS)}){said}")
     return images
 
 

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
 from tqdm import tqdm
 
+from runtime.app.video_source import to_stderr
 from runtime.errors import InputError
 from runtime.frames import Frame, Mask, list_images, read_frame
+from runtime.photo import Peculiarities, turned_note
 from runtime.segmenter import Segmenter, with_masks
 
 Write = Callable[[Path, Frame, Mask], None]
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """turned: whether images are turned as their EXIF says.
+    skip_broken: go on after an image that cannot be read.
+    report: is told in one line of each that was skipped.
+    """
+
+    turned: bool = True
+    skip_broken: bool = False
+    report: Callable[[str], None] = to_stderr
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """written: how many images were segmented.
+    broken: what was wrong with those that were skipped, one line each.
+    notes: what the user may want to know of the images.
+    """
+
+    written: int
+    broken: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def plan(source: Path, output: Path) -> list[tuple[Path, Path]]:
@@ -30,8 +58,12 @@ def plan(source: Path, output: Path) -> list[tuple[Path, Path]]:
         targets = [(output / image.relative_to(source)).with_suffix(".png") for image in images]
     else:
         images, targets = [source], [_single_target(source, output)]
-    if source.is_dir() and output.is_file():
-        raise InputError(f"{source} is a folder and {output} a file; name a folder for the output")
+    if source.is_dir() and not output.is_dir() and (output.exists() or output.suffix):
+        raise InputError(
+            f"{source} is a folder of images, whose masks go into a folder; {output} "
+            + ("is a file" if output.exists() else f"ends in {output.suffix}")
+            + ". Name a folder, or make it first if its name has an ending"
+        )
     # realpath: Path.resolve() raises where a link leads to itself, and reading says so better.
     originals = {os.path.realpath(image) for image in images}
     taken: dict[Path, Path] = {}
@@ -47,20 +79,52 @@ def plan(source: Path, output: Path) -> list[tuple[Path, Path]]:
 
 
 def segment_images(
-    segmenter: Segmenter, planned: Sequence[tuple[Path, Path]], write: Write, *, quiet: bool = False
-) -> int:
+    segmenter: Segmenter,
+    planned: Sequence[tuple[Path, Path]],
+    write: Write,
+    options: ImageOptions | None = None,
+) -> ImageOutcome:
     """Segment every image and hand it to `write` with the path to write to.
 
-    Returns the number of images. Raises InputError for one that cannot be read; those before it
-    are written.
+    Raises InputError for an image that cannot be read, unless broken ones are skipped; those before
+    it are written. Raises InputError too if all of them are broken.
     """
-    # None: tqdm shows a bar on a terminal only.
-    disable = True if quiet else None
-    frames = ((target, read_frame(image)) for image, target in planned)
+    options = options or ImageOptions()
+    seen, broken = Peculiarities(), list[str]()
+    frames = _read(planned, options, seen, broken)
     pairs = with_masks(segmenter, frames, itemgetter(1))
+    # None: tqdm shows a bar on a terminal only.
+    disable = True if options.quiet else None
+    count = 0
     for (target, frame), mask in tqdm(pairs, total=len(planned), unit="image", disable=disable):
         write(target, frame, mask)
-    return len(planned)
+        count += 1
+    if broken and not count:
+        raise InputError(f"all {len(broken)} images are broken; the first: {broken[0]}")
+    if not options.turned:
+        seen.turned.clear()
+    keep = "--ignore-exif keeps the pixels as they lie"
+    notes = [*turned_note(seen.turned, keep), *seen.dark_notes()]
+    return ImageOutcome(count, tuple(broken), tuple(notes))
+
+
+def _read(
+    planned: Sequence[tuple[Path, Path]],
+    options: ImageOptions,
+    seen: Peculiarities,
+    broken: list[str],
+) -> Iterator[tuple[Path, Frame]]:
+    for image, target in planned:
+        try:
+            frame = read_frame(image, turned=options.turned)
+        except InputError as error:
+            if not options.skip_broken:
+                raise
+            broken.append(str(error))
+            options.report(f"skipped: {error}")
+            continue
+        seen.see(image, frame)
+        yield target, frame
 
 
 def _single_target(image: Path, output: Path) -> Path:

@@ -7,14 +7,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from runtime.arguments import DONE, Parser, positive
+from runtime.arguments import DONE, Parser, one_line, positive
 from runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class SegmentOptions:
     threads: int | None
     frames: int | None
     reconnect: float | None
+    skip_broken: bool
+    ignore_exif: bool
     quiet: bool
 
 
@@ -70,7 +72,7 @@ def _segment_options(arguments: Sequence[str], program: str) -> SegmentOptions:
     parser.add_argument("--model", type=Path, required=True, help=".onnx or .engine")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=_output,
         required=True,
         help="a .png or a folder for an image, a folder for a folder, a .mp4 .mkv .mov .avi or a "
         "folder for a video",
@@ -88,7 +90,27 @@ def _segment_options(arguments: Sequence[str], program: str) -> SegmentOptions:
         metavar="SECONDS",
         help="how long a camera or stream may stay away before it is given up (default 60)",
     )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="name and count images that cannot be read, and go on with the others",
+    )
+    parser.add_argument(
+        "--ignore-exif",
+        action="store_true",
+        help="images: leave the pixels as they lie, where EXIF says that they are to be turned",
+    )
     return SegmentOptions(**vars(parser.parse_args(arguments)))
+
+
+def _output(text: str) -> Path:
+    """A file or a folder: what is neither would become a folder of that name."""
+    if not text or text == "-" or "://" in text or " ! " in text:
+        raise argparse.ArgumentTypeError(
+            f"'{text}'; expected a .png, a video file or a folder. Nothing is written to standard "
+            "output, to a network address or into a pipeline"
+        )
+    return Path(text)
 
 
 def _seconds(text: str) -> float:
@@ -103,44 +125,72 @@ def _seconds(text: str) -> float:
 
 
 def _is_images(source: str) -> bool:
+    from runtime.files import existing_file
     from runtime.frames import IMAGE_ENDINGS
+    from runtime.photo import CONVERT, FOREIGN
 
     if "://" in source:  # an address may end in .jpg and still be a stream
         return False
+    kind = FOREIGN.get(Path(source).suffix.lower())
+    if kind and existing_file(source):
+        raise InputError(f"{source} is an image of the kind {kind}, which is not read; {CONVERT}")
     return Path(source).is_dir() or Path(source).suffix.lower() in IMAGE_ENDINGS
 
 
 def _segment_images(options: SegmentOptions, program: str) -> int:
     from runtime.app import images
+    from runtime.photo import left_out
 
     for given, name in ((options.frames, "--frames"), (options.reconnect, "--reconnect")):
         if given is not None:
             raise InputError(f"{name} is for videos and cameras; leave it out for images")
     _check_legend(options, as_png=True)
-    planned = images.plan(Path(options.source), options.output)
+    source = Path(options.source)
+    planned = images.plan(source, options.output)
+    image_options = images.ImageOptions(
+        turned=not options.ignore_exif,
+        skip_broken=options.skip_broken,
+        report=_reporter(program),
+        quiet=options.quiet,
+    )
     with _opened(options) as segmenter:
         started = time.perf_counter()
         write = _png_writer(segmenter, options)
-        count = images.segment_images(segmenter, planned, write, quiet=options.quiet)
-        print(_summary(options, segmenter, count, time.perf_counter() - started))
-    _print_notes(segmenter, program)
+        outcome = images.segment_images(segmenter, planned, write, image_options)
+        seconds = time.perf_counter() - started
+        skipped = f"; {len(outcome.broken)} broken images skipped" if outcome.broken else ""
+        print(_summary(options, segmenter, outcome.written, seconds) + skipped)
+    others = left_out(source) if source.is_dir() else None
+    _print_notes([*segmenter.notes, *outcome.notes, *([others] if others else [])], program)
     return DONE
+
+
+def _reporter(program: str) -> Callable[[str], None]:
+    """Prints a line above the progress bar."""
+    return lambda message: tqdm.write(f"{program}: {one_line(message)}", file=sys.stderr)
 
 
 def _segment_video(options: SegmentOptions, program: str) -> int:
     from runtime.app import video
     from runtime.app.video_source import Patience, VideoSource
 
+    for given, name in (
+        (options.skip_broken, "--skip-broken"),
+        (options.ignore_exif, "--ignore-exif"),
+    ):
+        if given:
+            raise InputError(
+                f"{name} is for images; leave it out for videos, whose broken frames are skipped "
+                "in any case"
+            )
     _silence_opencv()
     video.check_video_target(options.output)
     _check_legend(options, as_png=video.is_folder(options.output))
     if os.path.realpath(options.output) == os.path.realpath(options.source):
         raise InputError(f"{options.output} is the input itself; choose another --output")
 
-    def report(message: str) -> None:
-        tqdm.write(f"{program}: {message}", file=sys.stderr)  # above the progress bar
-
     patience = Patience() if options.reconnect is None else Patience(options.reconnect)
+    report = _reporter(program)
     with VideoSource(options.source, patience, report) as source, _opened(options) as segmenter:
         if options.reconnect is not None and not source.is_live:
             raise InputError("--reconnect is for live cameras and streams; leave it out for a file")
@@ -149,7 +199,7 @@ def _segment_video(options: SegmentOptions, program: str) -> int:
         seconds = time.perf_counter() - started
     dropped = f"; {outcome.dropped} frames dropped to keep up" if outcome.dropped else ""
     print(_summary(options, segmenter, outcome.frames, seconds) + dropped, flush=True)
-    _print_notes(segmenter, program)
+    _print_notes(segmenter.notes, program)
     if outcome.stopped is not None:
         raise outcome.stopped
     return DONE
@@ -166,10 +216,10 @@ def _run_video(segmenter: Segmenter, source: VideoSource, options: SegmentOption
     return video.segment_to_video(segmenter, source, options.output, render, video_options)
 
 
-def _print_notes(segmenter: Segmenter, program: str) -> None:
-    """Each once, and after close(), which may add one."""
-    for note in dict.fromkeys(segmenter.notes):
-        print(f"{program}: {note}", file=sys.stderr)
+def _print_notes(notes: Sequence[str], program: str) -> None:
+    """Each once; a segmenter's after close(), which may add one."""
+    for note in dict.fromkeys(notes):
+        print(f"{program}: {one_line(note)}", file=sys.stderr)
 
 
 def _silence_opencv() -> None:
