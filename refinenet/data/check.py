@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from refinenet.data.datasets import LabelledImages, find_dataset, open_split
-from refinenet.data.layout import NAME, Dataset, list_names, names_on_disk
+from refinenet.data.datasets import LabelledImages, find_dataset, open_split, read_label
+from refinenet.data.layout import NAME, UNKNOWN, Dataset, list_names, names_on_disk
+from refinenet.data.notes import TURNED, absent_classes
 from runtime.errors import InputError
 from runtime.files import existing_folder, sha256_of
 from runtime.frames import Mask
+from runtime.photo import Peculiarities, turned_note
 
 UNION = "trainval"  # VOC's name for train and val together: checked only when it is asked for
 SHOWN_PROBLEMS = 20
@@ -36,12 +39,15 @@ class Census:
     """What the readable images of a split hold.
 
     sizes: how many images have which (height, width). pixels: by id, (256,).
-    images: how many hold the id, (256,).
+    images: how many hold the id, (256,). unknown: pixels of labels that were refused, by an id
+    that means nothing, (256,). seen: what is peculiar about the images.
     """
 
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     images: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    unknown: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    seen: Peculiarities = field(default_factory=Peculiarities)
 
     def add(self, label: Mask) -> None:
         counts = np.bincount(label.ravel(), minlength=256)
@@ -53,12 +59,15 @@ class Census:
 
 @dataclass(frozen=True)
 class Findings:
-    """census: by split. absent: splits of the dataset that are not in this folder."""
+    """census: by split. absent: splits of the dataset that are not in this folder.
+    notes: what is no fault, and may still spoil a training.
+    """
 
     dataset: Dataset
     census: dict[str, Census]
     absent: tuple[str, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check_dataset(options: CheckOptions) -> Findings:
@@ -85,7 +94,15 @@ def check_dataset(options: CheckOptions) -> Findings:
                 bar.update()
     looked_for = options.splits or dataset.splits
     absent = tuple(split for split in looked_for if split not in splits and split != UNION)
-    return Findings(dataset, census, absent, tuple(problems))
+    notes = [note for split in splits for note in _notes(dataset, split, census[split])]
+    return Findings(dataset, census, absent, tuple(problems), tuple(notes))
+
+
+def _notes(dataset: Dataset, split: str, census: Census) -> list[str]:
+    notes = absent_classes(dataset, census.pixels, census.unknown)
+    if dataset.turned:
+        notes += turned_note(census.seen.turned, TURNED)
+    return [f"{split}: {note}" for note in [*notes, *census.seen.dark_notes()]]
 
 
 def _splits_there(dataset: Dataset, root: Path) -> tuple[str, ...]:
@@ -107,10 +124,24 @@ def _check_pair(images: LabelledImages, index: int, census: Census) -> list[str]
     if missing := [path for path in (image, label) if not path.exists()]:
         return [f"{path} is missing" for path in missing]
     try:
-        census.add(images.read(index)[1])
+        frame, ids = images.read(index)
+        census.add(ids)
+        census.seen.see(image, frame)
     except InputError as error:
+        _count_ids(label, images.dataset, census)
         return [str(error)]
     return []
+
+
+def _count_ids(label: Path, dataset: Dataset, census: Census) -> None:
+    """Count the ids of a label that was refused: they may show what all labels mean."""
+    with suppress(InputError):
+        counts = np.bincount(read_label(label).ravel(), minlength=256)
+        means_nothing = dataset.id_table == UNKNOWN
+        if dataset.id_map or not counts[means_nothing].any():
+            return
+        census.unknown += np.where(means_nothing, counts, 0)
+        census.pixels += np.where(means_nothing, 0, counts)
 
 
 def _duplicate(image: Path, split: str, seen: dict[str, tuple[str, Path]]) -> list[str]:
@@ -157,6 +188,11 @@ def problem_list(findings: Findings) -> str:
     if more := len(findings.problems) - len(shown):
         shown.append(f"… and {more} more")
     return "\n".join(shown)
+
+
+def note_list(findings: Findings) -> str:
+    """One line for each note."""
+    return "\n".join(f"note: {note}" for note in findings.notes)
 
 
 def class_shares(census: Census, num_classes: int) -> NDArray[np.float64]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+ASSUMED = "camvid"
 
-def add_dataset(parser: argparse.ArgumentParser) -> None:
+
+def add_dataset(parser: argparse.ArgumentParser, default: str | None = ASSUMED) -> None:
     parser.add_argument(
         "--dataset",
-        default="camvid",
+        default=default,
         metavar="NAME|FILE",
-        help="a name of docs/datasets.md, or a .json or .yaml file (default: %(default)s)",
+        help=f"a name of docs/datasets.md, or a .json or .yaml file (default: {ASSUMED})",
     )

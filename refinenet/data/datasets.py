@@ -13,6 +13,7 @@ from runtime.card import Card
 from runtime.errors import InputError
 from runtime.files import existing_file, existing_folder
 from runtime.frames import Frame, Mask, read_frame
+from runtime.photo import UPRIGHT, orientation
 
 __all__ = [
     "CAMVID",
@@ -49,13 +50,30 @@ class LabelledImages:
         an id that is neither a class nor the ignore id.
         """
         image_path, label_path = self.pairs[index]
-        frame, label = read_frame(image_path), read_classes(label_path, self.dataset)
+        frame = read_frame(image_path, turned=self.dataset.turned)
+        label = read_classes(label_path, self.dataset)
         if label.shape != frame.shape[:2]:
             raise InputError(
                 f"{label_path} is {label.shape[0]}x{label.shape[1]}, its image "
                 f"{frame.shape[0]}x{frame.shape[1]}; expected the same size"
+                + self._turned_hint(image_path, label.shape)
             )
         return frame, label
+
+    def _turned_hint(self, image: Path, size: tuple[int, ...]) -> str:
+        """What to do where EXIF alone is why the sizes differ."""
+        stated = orientation(image)
+        if stated == UPRIGHT or read_frame(image, turned=not self.dataset.turned).shape[:2] != size:
+            return ""
+        if self.dataset.turned:
+            return (
+                f". EXIF turns the image (orientation {stated}), and the label is drawn on its "
+                'pixels as they lie: say "exif": "ignore" in a description of the data'
+            )
+        return (
+            f". EXIF turns the image (orientation {stated}), and the label is drawn on the turned "
+            'one: leave "exif": "ignore" out of the description'
+        )
 
 
 def open_dataset(name: str, root: str | Path, split: str) -> LabelledImages:

@@ -15,7 +15,7 @@ from runtime.errors import InputError
 from runtime.files import small_text
 
 REQUIRED = ("images", "labels", "splits", "classes")
-OPTIONAL = ("palette", "ignore_id", "ignore_colour", "id_map", "license_note")
+OPTIONAL = ("palette", "ignore_id", "ignore_colour", "id_map", "exif", "license_note")
 KEYS = (*REQUIRED, *OPTIONAL)
 ALL_IMAGES = "*"
 DEFAULT_IGNORE_ID = 255
@@ -75,7 +75,14 @@ def _dataset(content: dict[str, Any]) -> Dataset:
         id_map=_id_map(content.get("id_map"), len(classes), ignore_id),
         by_colour=content.get("palette") is not None,
         ignore_colour=_ignore_colour(content),
+        turned=_turned(content.get("exif", "apply")),
     )
+
+
+def _turned(value: Any) -> bool:
+    if value not in ("apply", "ignore"):
+        raise ValueError(f"exif is {value!r:.80}; expected apply or ignore")
+    return bool(value == "apply")
 
 
 def _classes(value: Any) -> tuple[str, ...]:

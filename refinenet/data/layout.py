@@ -61,6 +61,7 @@ class Dataset:
     files hold these themselves.
     by_colour: whether an RGB label's colours are those of the palette.
     ignore_colour: the colour of pixels without a class in such a label.
+    turned: whether images are turned as their EXIF says, before they meet their labels.
     """
 
     classes: tuple[str, ...]
@@ -71,6 +72,7 @@ class Dataset:
     id_map: Mapping[int, int] = field(default_factory=dict)
     by_colour: bool = False
     ignore_colour: Colour | None = None
+    turned: bool = True
 
     @cached_property
     def id_table(self) -> NDArray[np.int16]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from refinenet.data.dataset_option import add_dataset
-from runtime.arguments import DONE, Parser, positive, print_written, whole
+from runtime.arguments import DONE, Parser, one_line, positive, print_written, whole
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -56,11 +57,16 @@ def train(arguments: Sequence[str]) -> int:
     _add_means(parser.add_argument_group("means: these change the speed, not the recipe"))
     add_recipe_options(parser)
     given = vars(parser.parse_args(arguments))
+    from refinenet.data.datasets import open_dataset
+    from refinenet.data.notes import training_notes
     from refinenet.training.distributed import is_first_process
     from refinenet.training.run_folder import time_summary
     from refinenet.training.train import TrainOptions, train
 
     options = TrainOptions(recipe=take_recipe(given), **given)
+    if is_first_process():
+        for note in training_notes(open_dataset(options.dataset, options.data, "train")):
+            print(f"refinenet train: {one_line(note)}", file=sys.stderr)
     best = train(options)
     if is_first_process():
         print(time_summary(options.output))
