@@ -172,6 +172,7 @@ def _reporter(program: str) -> Callable[[str], None]:
 
 def _segment_video(options: SegmentOptions, program: str) -> int:
     from runtime.app import video
+    from runtime.app.lost_in_video import lost_notes
     from runtime.app.video_source import Patience, VideoSource
 
     for given, name in (
@@ -199,7 +200,8 @@ def _segment_video(options: SegmentOptions, program: str) -> int:
         seconds = time.perf_counter() - started
     dropped = f"; {outcome.dropped} frames dropped to keep up" if outcome.dropped else ""
     print(_summary(options, segmenter, outcome.frames, seconds) + dropped, flush=True)
-    _print_notes(segmenter.notes, program)
+    lost = [] if video.is_folder(options.output) else lost_notes(options.source)
+    _print_notes([*segmenter.notes, *lost], program)
     if outcome.stopped is not None:
         raise outcome.stopped
     return DONE

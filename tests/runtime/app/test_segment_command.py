@@ -159,7 +159,7 @@ def test_ctrl_c_leaves_a_playable_video(model: Path, samples: Path, tmp_path: Pa
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert stderr == "refinenet segment: interrupted\n"
+    assert stderr.splitlines()[-1] == "refinenet segment: interrupted"
     with VideoSource(str(output)) as video:
         assert 1 <= len(list(video)) < 377
     assert list(tmp_path.glob(".*")) == []
