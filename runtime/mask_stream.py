@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from runtime.frames import Mask
+from runtime.frames import Frame, Mask
 from runtime.overlap import Ahead
 
-Finish = Callable[[], Mask]
+Finish = Callable[[], Any]  # the mask of a frame, or the masks of a batch
 Start = Callable[[Any], Finish]
+Item = TypeVar("Item")
 
 
 class MaskStream(Iterator[Mask]):
@@ -29,8 +30,15 @@ class MaskStream(Iterator[Mask]):
         *,
         latest: bool,
         ended: Callable[[], None] | None = None,
+        batch: int = 1,
+        alike: Callable[[Any, Any], bool] = lambda *_: True,
     ) -> None:
         """start: puts a frame under way and returns what waits for its mask.
+
+        batch: how many frames a file takes in each call. Above 1, `start` is given a list of so
+        many frames, or fewer, and what it returns waits for all their masks. Where only the latest
+        counts, the list holds one frame.
+        alike: whether two frames can be in one batch.
 
         depth: how many frames are under way at most. latest: read `frames` in a thread of its own,
         keep only the newest frame, and have one under way, so that a mask is never of an old frame.
@@ -38,7 +46,12 @@ class MaskStream(Iterator[Mask]):
         """
         self._newest = Ahead(frames, 1, newest=True) if latest else None
         source = iter(frames) if self._newest is None else self._newest
-        self._masks = in_order(source, start, 1 if latest else depth, self._end)
+        depth = 1 if latest else depth
+        if batch == 1:
+            self._masks = in_order(source, start, depth, self._end)
+        else:
+            groups = grouped(source, 1 if latest else batch, alike)
+            self._masks = _each(in_order(groups, start, depth, self._end))
         self._ended = ended
 
     @property
@@ -75,9 +88,38 @@ class MaskStream(Iterator[Mask]):
         self.close()
 
 
+def grouped(
+    frames: Iterator[Any], count: int, alike: Callable[[Any, Any], bool]
+) -> Iterator[list[Any]]:
+    """Lists of `count` frames in a row; of fewer at the end, before one that is not alike, and
+    before an error of `frames`."""
+    group: list[Any] = []
+    try:
+        for frame in frames:
+            if group and not alike(group[0], frame):
+                yield group
+                group = []
+            group.append(frame)
+            if len(group) == count:
+                yield group
+                group = []
+    except Exception:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
+def _each(groups: Generator[list[Mask], None, None]) -> Generator[Mask, None, None]:
+    with closing(groups):
+        for group in groups:
+            yield from group
+
+
 def in_order(
     frames: Iterator[Any], start: Start, depth: int, ended: Callable[[], None]
-) -> Generator[Mask, None, None]:
+) -> Generator[Any, None, None]:
     """Start frames until `depth` are under way, and from then on one for each mask taken.
 
     An error of `frames`, or of starting one, arrives after the masks of the frames before it.
@@ -104,3 +146,25 @@ def in_order(
         ended()
     if failure is not None:
         raise failure
+
+
+class Streaming(Protocol):
+    """What a Segmenter has for this."""
+
+    def stream(self, frames: Iterable[Any]) -> MaskStream: ...
+
+
+def with_masks(
+    segmenter: Streaming, items: Iterable[Item], frame_of: Callable[[Item], Frame]
+) -> Generator[tuple[Item, Mask], None, None]:
+    """Segmenter.stream of every item's frame, each mask with its item."""
+    waiting: deque[Item] = deque()
+
+    def frames() -> Iterator[Frame]:
+        for item in items:
+            waiting.append(item)
+            yield frame_of(item)
+
+    with closing(segmenter.stream(frames())) as masks:
+        for mask in masks:
+            yield waiting.popleft(), mask

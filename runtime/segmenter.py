@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +25,6 @@ from runtime.session import Session, fitting_card, open_session
 
 GpuFrame = Any  # an object with __dlpack__ or __cuda_array_interface__
 SizedBatch = tuple[Frame | GpuFrames, tuple[int, int]]  # a batch of one, and the mask's size
-Item = TypeVar("Item")
 
 # Frames under way in stream(): in an engine one is copied in, one computed, one copied out; in
 # ONNX Runtime one is computed and one waits.
@@ -201,22 +198,37 @@ class Segmenter:
 
         In an engine, copy in, computation and copy out of three frames overlap. In ONNX Runtime, a
         thread computes frame i while the caller works on mask i-1 and `frames` produces i+1; a
-        frame on the GPU is waited for before `frames` goes on.
+        frame on the GPU is waited for before `frames` goes on. A file that takes several frames in
+        every call is given as many at once, unless only the latest counts.
 
         Yields a fresh mask, (H, W) uint8, for each. An error of `frames` arrives after the masks of
         the frames before it.
         """
         self._require_open()
-        given = map(self._taken, frames)
+        batch = self._session.batch_limits[0]
+        given = map(self._taken if batch == 1 else self._checked, frames)
+        stream = partial(MaskStream, given, latest=latest, batch=batch, alike=self._fit_together)
         if self._engine is not None:
-            start = partial(self._start, self._engine)
-            return MaskStream(given, start, ENGINE_DEPTH, latest=latest)
+            start = self._start if batch == 1 else self._start_batch
+            return stream(partial(start, self._engine), ENGINE_DEPTH)
         worker = ThreadPoolExecutor(1, thread_name_prefix="segmenter")
 
-        def queue(taken: Frame | SizedBatch) -> Callable[[], Mask]:
+        def queue(taken: Any) -> Callable[[], Any]:
+            if batch > 1:
+                return worker.submit(self.segment_batch, taken).result
             return worker.submit(lambda: self._segment(*self._sized_batch(taken))).result
 
-        return MaskStream(given, queue, THREAD_DEPTH, latest=latest, ended=worker.shutdown)
+        return stream(queue, THREAD_DEPTH, ended=worker.shutdown)
+
+    def _checked(self, frame: Frame | GpuFrame) -> Frame:
+        """A frame for a batch; one on the GPU cannot be in any, which is said."""
+        if _on_gpu(frame):
+            self._gpu_batch(frame)
+        check_frame(frame)
+        return frame
+
+    def _fit_together(self, one: Frame, other: Frame) -> bool:
+        return self.card.frame_size is not None or one.shape == other.shape
 
     def _taken(self, frame: Frame | GpuFrame) -> Frame | SizedBatch:
         """In the thread that reads the frames, which PyTorch and CuPy take to be the one whose
@@ -232,6 +244,13 @@ class Segmenter:
         batch, size = self._sized_batch(taken)
         job = engine.submit(batch)
         return lambda: restore(job.result()[0], size, self.card)
+
+    def _start_batch(self, engine: Engine, frames: Sequence[Frame]) -> Callable[[], list[Mask]]:
+        """The same for as many frames as the engine takes at once, or fewer."""
+        self._require_open()
+        job = engine.submit(self._batch([fit(frame, self.card) for frame in frames]))
+        sizes = [frame.shape[:2] for frame in frames]
+        return lambda: [restore(m, s, self.card) for s, m in zip(sizes, job.result(), strict=False)]
 
     def _require_open(self) -> None:
         if self._closed:
@@ -254,22 +273,6 @@ class Segmenter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def with_masks(
-    segmenter: Segmenter, items: Iterable[Item], frame_of: Callable[[Item], Frame]
-) -> Generator[tuple[Item, Mask], None, None]:
-    """Segmenter.stream of every item's frame, each mask with its item."""
-    waiting: deque[Item] = deque()
-
-    def frames() -> Iterator[Frame]:
-        for item in items:
-            waiting.append(item)
-            yield frame_of(item)
-
-    with closing(segmenter.stream(frames())) as masks:
-        for mask in masks:
-            yield waiting.popleft(), mask
 
 
 def _on_gpu(frame: object) -> bool:

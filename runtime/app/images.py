@@ -13,8 +13,9 @@ from tqdm import tqdm
 from runtime.app.video_source import to_stderr
 from runtime.errors import InputError
 from runtime.frames import Frame, Mask, list_images, read_frame
+from runtime.mask_stream import with_masks
 from runtime.photo import Peculiarities, turned_note
-from runtime.segmenter import Segmenter, with_masks
+from runtime.segmenter import Segmenter
 
 Write = Callable[[Path, Frame, Mask], None]
 

@@ -17,8 +17,9 @@ from runtime.app.video_writer import CODECS, VideoFile
 from runtime.errors import DeployError, InputError, SourceLost
 from runtime.files import output_folder, written_whole
 from runtime.frames import Frame, Mask
+from runtime.mask_stream import with_masks
 from runtime.overlap import Ahead, Behind
-from runtime.segmenter import Segmenter, with_masks
+from runtime.segmenter import Segmenter
 
 QUEUE = 4  # frames waiting between two stages
 # A camera that was away for an hour makes no hour of video.

@@ -14,12 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from strict_gpu import Gpu
 from strict_tensorrt import EngineFile, StrictTensorRT
-from tiny_models import brightest_channel
+from tiny_models import brightest_channel, write_model
 
 from runtime import Segmenter
 from runtime.engine.engine import Engine
 from runtime.errors import DeployError, DeviceError, InputError
-from runtime.segmenter import ENGINE_DEPTH, with_masks
+from runtime.mask_stream import with_masks
+from runtime.segmenter import ENGINE_DEPTH
 
 Opener = Callable[..., tuple[Engine, StrictTensorRT]]
 Frame = NDArray[np.uint8]
@@ -230,3 +231,109 @@ def test_a_live_stream_that_fails_leaves_no_thread(on_engine: Segmenter) -> None
     with pytest.raises(InputError, match="a frame is"):
         next(on_engine.stream(repeat(np.zeros((2, 2), np.uint8)), latest=True))
     assert threading.active_count() == before
+
+
+@pytest.fixture
+def of_four(strict_engine: Opener, shared: Path) -> Iterator[Segmenter]:
+    """A Segmenter on an engine that takes four frames in every call."""
+    api = shared / "reference/tensorrt-api/11.4.0.106.json"
+    engine, _ = strict_engine(api, EngineFile((4, 6, 8, 3)))
+    with Segmenter(engine) as segmenter:
+        yield segmenter
+
+
+@pytest.fixture
+def onnx_of_four(tmp_path: Path) -> Iterator[Segmenter]:
+    with Segmenter.open(write_model(tmp_path / "four.onnx", (4, 6, 8, 3))) as segmenter:
+        yield segmenter
+
+
+def calls_of(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames each call of the session is given, as they come."""
+    given: list[int] = []
+    session: Any = segmenter._session
+    name = "submit" if isinstance(session, Engine) else "__call__"
+    original = getattr(type(session), name)
+
+    def counting(self: Any, batch: Frame, *rest: Any) -> Any:
+        given.append(len(np.unique(batch.reshape(len(batch), -1), axis=0)))
+        return original(self, batch, *rest)
+
+    monkeypatch.setattr(type(session), name, counting)
+    return given
+
+
+@pytest.mark.parametrize(("count", "calls"), [(8, [4, 4]), (10, [4, 4, 2]), (1, [1]), (0, [])])
+def test_a_file_that_takes_four_frames_is_given_four(
+    of_four: Segmenter,
+    onnx_of_four: Segmenter,
+    count: int,
+    calls: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for segmenter in (of_four, onnx_of_four):
+        given = calls_of(segmenter, monkeypatch)
+        sent = frames(count)
+        masks = list(segmenter.stream(sent))
+        assert given == calls
+        assert len(masks) == count
+        for mask, frame in zip(masks, sent, strict=True):
+            np.testing.assert_array_equal(mask, brightest_channel(frame))
+
+
+def test_masks_before_an_error_come_out_of_a_batch_too(
+    of_four: Segmenter, onnx_of_four: Segmenter
+) -> None:
+    for segmenter in (of_four, onnx_of_four):
+        sent = frames(6)
+        bad: Any = [*sent, np.zeros((6, 8), np.uint8)]
+        masks = segmenter.stream(bad)
+        for frame in sent:
+            np.testing.assert_array_equal(next(masks), brightest_channel(frame))
+        with pytest.raises(InputError, match=r"\(6, 8\)"):
+            next(masks)
+
+
+def test_frames_of_other_sizes_share_a_batch_where_they_are_resized(
+    onnx_of_four: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = calls_of(onnx_of_four, monkeypatch)
+    sent = [np.zeros((6 * side, 8 * side, 3), np.uint8) + np.uint8(side) for side in (1, 2, 3, 4)]
+    masks = list(onnx_of_four.stream(sent))
+    assert given == [4]
+    assert [mask.shape for mask in masks] == [frame.shape[:2] for frame in sent]
+
+
+def test_a_batch_of_any_size_holds_frames_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_model(tmp_path / "two.onnx", (2, None, None, 3))
+    random = np.random.default_rng(1)
+    sizes = ((4, 4), (4, 4), (5, 4), (4, 4), (4, 4))
+    sent = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    with Segmenter.open(path) as segmenter:
+        given = calls_of(segmenter, monkeypatch)
+        masks = list(segmenter.stream(sent))
+    assert given == [2, 1, 2]
+    for mask, frame in zip(masks, sent, strict=True):
+        np.testing.assert_array_equal(mask, brightest_channel(frame))
+
+
+def test_the_latest_frame_waits_for_no_batch(onnx_of_four: Segmenter) -> None:
+    sent = frames(1)
+    asked = threading.Event()
+
+    def camera() -> Iterator[Frame]:
+        yield sent[0]
+        assert asked.wait(10), "the mask of the first frame waited for another frame"
+
+    with onnx_of_four.stream(camera(), latest=True) as masks:
+        np.testing.assert_array_equal(next(masks), brightest_channel(sent[0]))
+        asked.set()
+
+
+def test_a_closed_stream_of_batches_is_over(onnx_of_four: Segmenter) -> None:
+    masks = onnx_of_four.stream(repeat(frames(1)[0]))
+    next(masks)
+    masks.close()
+    assert list(masks) == []

@@ -17,7 +17,7 @@ from tiny_models import CARD, brightest_channel, write_model
 
 from runtime import Segmenter
 from runtime.errors import CardError, DeployError, DeviceError, InputError
-from runtime.segmenter import with_masks
+from runtime.mask_stream import with_masks
 
 Frame = NDArray[np.uint8]
 
