@@ -45,7 +45,7 @@ def benchmark(arguments: Sequence[str]) -> int:
     if given.roofline:
         from benchmarks.roofline.measure_roofline import with_roofline
 
-        record = with_roofline(record, options.models)
+        record = with_roofline(record, options.models, options.card)
         if json_file is not None:  # again: nothing measured is lost where the roofline fails
             write_record(json_file, record)
     print(tables([record]))
@@ -93,6 +93,7 @@ def _benchmark_parser() -> Parser:
     add(
         "--limit", type=positive, metavar="N", help="at most N images, evenly spaced (default: all)"
     )
+    add("--card", type=Path, help="the card of models that carry none; see docs/engines.md")
     add("--weights", help="what the models were exported from: a file, or a shipped name")
     add(
         "--against",
@@ -207,6 +208,7 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
         load=Load(given.latency_bound, given.streams or Load.streams, given.seed or 0),
         total_seconds=given.total_seconds,
         pictures=pictures_path(given.json) if given.pictures else None,
+        card=given.card,
     )
 
 

@@ -49,6 +49,7 @@ class BenchmarkOptions:
     total_seconds: after half of which no backend is opened, and after which no round begun; None
     for no end.
     pictures: where to keep some frames and every backend's masks of them, or None.
+    card: of models that carry none.
     """
 
     models: tuple[Path, ...]
@@ -66,6 +67,7 @@ class BenchmarkOptions:
     load: Load = field(default_factory=Load)
     total_seconds: float | None = None
     pictures: Path | None = None
+    card: Path | None = None
 
 
 def measure(options: BenchmarkOptions, command: str, quiet: bool = False) -> Record:
@@ -137,7 +139,7 @@ def candidates_of(options: BenchmarkOptions) -> tuple[list[Candidate], str | Non
     files = [
         candidate
         for file in model_files(options.models)
-        for candidate in file_candidates(file, options.threads, options.against)
+        for candidate in file_candidates(file, options.threads, options.against, options.card)
     ]
     if options.weights is None:
         return files, None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from export.building.engine_options import DEFAULT_PROFILE, HARDWARE, WEIGHTS, Profile
-from runtime.arguments import DONE, Parser, print_written
+from runtime.arguments import DONE, Parser, one_line, print_written
 from runtime.errors import InputError
 from runtime.files import existing_file
 
@@ -30,6 +31,7 @@ class BuildOptions:
     opt_shape: tuple[int, int, int] | None
     max_shape: tuple[int, int, int] | None
     profile: tuple[tuple[tuple[int, int, int], ...], ...]
+    card: Path | None
     quiet: bool
 
 
@@ -42,6 +44,9 @@ def build(arguments: Sequence[str]) -> int:
         "refinenet build build/*.onnx --runtime rtx --target sm_86,sm_89",
     )
     parser.add_argument("onnx", nargs="+", type=Path, help="files that refinenet export wrote")
+    parser.add_argument(
+        "--card", type=Path, help="the card of files that carry none; see docs/engines.md"
+    )
     parser.add_argument(
         "--runtime",
         choices=("rtx", "tensorrt"),
@@ -160,10 +165,12 @@ def _build(options: BuildOptions) -> int:
         quiet=options.quiet,
     )
     for path in options.onnx:
-        engine = to_engine(path, engine_options)
+        engine = to_engine(path, engine_options, options.card)
         sidecar = read_sidecar(engine)
-        warnings = len(sidecar.build["warnings"]) if sidecar else 0
-        print_written(engine, f"; {warnings} warnings in its card" if warnings else "")
+        warnings = sidecar.build["warnings"] if sidecar else []
+        for warning in dict.fromkeys(warnings):
+            print(f"refinenet build: {engine.name}: {one_line(warning)}", file=sys.stderr)
+        print_written(engine, f"; {len(warnings)} warnings in its card" if warnings else "")
     return DONE
 
 

@@ -18,10 +18,11 @@ from export.building.builder_config import configure, network_flags, refuse_on_r
 from export.building.engine_options import DEFAULT_PROFILE, EngineOptions, Profile, Shape
 from export.building.onnx_parser import parse
 from runtime import tensorrt_api
-from runtime.card import Card, check_external_data, read_card, write_sidecar
+from runtime.card import Card, check_external_data, needed_card, write_sidecar
 from runtime.cuda import gpu
 from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, only_writer, sha256_of, written_whole
+from runtime.onnx.frame_file import read_frame_card, require_plain_mask
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
 __all__ = ["FILE_TAGS", "EngineOptions", "Profile", "Shape", "to_engine"]
@@ -29,10 +30,14 @@ __all__ = ["FILE_TAGS", "EngineOptions", "Profile", "Shape", "to_engine"]
 FILE_TAGS = MappingProxyType({"rtx": "rtx", "tensorrt": "trt"})
 
 
-def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
+def to_engine(
+    onnx_path: str | Path, options: EngineOptions, card_file: str | Path | None = None
+) -> Path:
     """Build an engine beside its ONNX file: street.fp16.onnx becomes street.fp16.rtx.engine.
 
     The card goes into the sidecar, with how the engine was built and every warning of TensorRT.
+
+    card_file: the card of a file that carries none.
 
     Raises InputError for a file or options that TensorRT refuses, MissingPackage without it,
     DeviceError if the build fails, KeyboardInterrupt on Ctrl-C.
@@ -40,7 +45,10 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     onnx_path = existing_file(onnx_path)
     if onnx_path.suffix != ".onnx":
         raise InputError(f"{onnx_path} is not an .onnx file; export the weights first")
-    card = read_card(onnx_path)
+    given = needed_card(onnx_path, card_file)
+    card = read_frame_card(onnx_path, given)
+    if given is not None:
+        require_plain_mask(onnx_path)
     check_external_data(onnx_path, card)
     profiles = _profiles(onnx_path, card, options)
     shapes: list[Any] = [_shapes(profile) for profile in profiles]

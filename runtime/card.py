@@ -9,69 +9,41 @@ alone: nothing is ever written into an engine file.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from runtime.card_format import (
+    CARD_KEY,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Card,
+    json_object,
+    parse_card,
+    typed,
+)
 from runtime.errors import CardError, EngineMismatch, InputError
 from runtime.files import existing_file, sha256_of, small_file, written_whole
 from runtime.metadata import embedded_metadata
 
-CARD_KEY = "card"
-SCHEMA_VERSION = 1
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Card:
-    """What an artifact is, whatever file it lies in.
-
-    variant: the network's name in refinenet.variants.
-    classes: the name of every class, by id.
-    palette: the (red, green, blue) colour of every class, 0 to 255.
-    ignore_id: the label that counts neither in training nor in evaluation, or None.
-    precision: fp32, fp16 or int8.
-    channel_order: of the file's own input, RGB for weights and BGR for frames.
-    mean, std: of the normalization (x / 255 - mean) / std, always in RGB order.
-    resize_policy: what becomes of a frame of another size, stretch or letterbox.
-    input_shape: (N, H, W, 3) of the frames, None for a free dimension; None for weights.
-    output_kind: mask, (N, H, W) uint8, or logits, (N, C, H, W) float; None for weights.
-    parents: the SHA-256 of the files this one was made from, by role.
-    tools: the versions of the programs that made it.
-    license_note: what the weights and the data behind them allow.
-    details: facts of one stage: the training recipe and its results, the calibration.
-    """
-
-    variant: str
-    classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    ignore_id: int | None = None
-    precision: str = "fp32"
-    channel_order: str = "RGB"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    resize_policy: str = "stretch"
-    input_shape: tuple[int | None, int | None, int | None, int] | None = None
-    output_kind: str | None = None
-    parents: Mapping[str, str] = field(default_factory=dict)
-    tools: Mapping[str, str] = field(default_factory=dict)
-    license_note: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True)
-
-    @property
-    def frame_size(self) -> tuple[int, int] | None:
-        """(height, width) of the frames, or None where any size goes in."""
-        if self.input_shape is None or None in self.input_shape[1:3]:
-            return None
-        _, height, width, _ = self.input_shape
-        return (height, width) if height and width else None
+__all__ = [
+    "CARD_KEY",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Card",
+    "Sidecar",
+    "check_external_data",
+    "check_hash",
+    "needed_card",
+    "parse_card",
+    "read_card",
+    "read_card_file",
+    "read_sidecar",
+    "sidecar_path",
+    "write_sidecar",
+    "write_verification",
+]
 
 
 @dataclass(frozen=True)
@@ -129,20 +101,22 @@ def read_sidecar(path: Path, card_file: str | Path | None = None) -> Sidecar | N
     if card_file is None:
         return None
     given = Path(card_file)
-    return _parse_sidecar(given) if "sha256" in _json_object(small_file(given), given) else None
+    return _parse_sidecar(given) if "sha256" in json_object(small_file(given), given) else None
 
 
 def _parse_sidecar(file: Path) -> Sidecar:
-    content = _json_object(small_file(file), file)
+    content = json_object(small_file(file), file)
     try:
         sidecar = Sidecar(
             card=parse_card(json.dumps(content["card"]), file),
-            sha256=_typed(content["sha256"], str),
-            size_bytes=_typed(content["size_bytes"], int),
-            build=_typed(content.get("build", {}), dict),
-            verification=_typed(content.get("verification", {}), dict),
+            sha256=typed("sha256", content["sha256"], str),
+            size_bytes=typed("size_bytes", content["size_bytes"], int),
+            build=typed("build", content.get("build", {}), dict),
+            verification=typed("verification", content.get("verification", {}), dict),
         )
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
+        raise CardError(f"{file} lacks {error}; write its artifact anew") from error
+    except ValueError as error:
         raise CardError(f"{file} is not a sidecar: {error}; write its artifact anew") from error
     return sidecar
 
@@ -172,9 +146,15 @@ def read_card(path: str | Path, card_file: str | Path | None = None) -> Card:
     return card
 
 
+def needed_card(path: Path, card_file: str | Path | None) -> str | Path | None:
+    """The card file, where `path` carries no card of its own; for several files and one --card."""
+    own = CARD_KEY in embedded_metadata(path) or sidecar_path(path).exists()
+    return None if own else card_file
+
+
 def read_card_file(file: str | Path) -> Card:
     """The card in a JSON file, bare or as a whole sidecar; CardError if it is malformed."""
-    given = _json_object(small_file(file), Path(file))
+    given = json_object(small_file(file), Path(file))
     return parse_card(json.dumps(given.get("card", given)), Path(file))
 
 
@@ -212,91 +192,3 @@ def check_external_data(path: Path, card: Card) -> None:
             f"{data} does not hold the weights of {path.name} (its SHA-256 differs); copy both "
             "files together, or export again"
         )
-
-
-def parse_card(text: str, source: Path) -> Card:
-    """A card from its JSON text; CardError naming `source` if it is malformed."""
-    content = _json_object(text.encode(), source)
-    version = content.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise CardError(
-            f"{source}: card schema {version!r}; this version reads schema {SCHEMA_VERSION}"
-        )
-    unknown = content.keys() - {entry.name for entry in fields(Card)}
-    if unknown:
-        raise CardError(f"{source}: unknown card entries {', '.join(sorted(unknown))}")
-    try:
-        return _checked(content)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CardError(f"{source}: malformed card: {error}") from error
-
-
-def _checked(content: dict[str, Any]) -> Card:
-    classes = tuple(_typed(name, str) for name in content["classes"])
-    palette = tuple(_triple(colour, int) for colour in content["palette"])
-    if not 1 <= len(classes) <= 256 or len(palette) != len(classes):
-        raise ValueError(f"{len(classes)} classes and {len(palette)} colours")
-    if any(not 0 <= level <= 255 for colour in palette for level in colour):
-        raise ValueError("a colour outside 0 to 255")
-    card = Card(
-        **content
-        | {"classes": classes, "palette": palette}
-        | {name: _triple(content[name], (int, float)) for name in ("mean", "std")}
-        | {"input_shape": _shape(content.get("input_shape"))}
-    )
-    if not all(math.isfinite(value) for value in (*card.mean, *card.std)) or min(card.std) <= 0:
-        raise ValueError(f"mean {card.mean} and std {card.std}; expected numbers, std above zero")
-    for name, allowed in _ALLOWED.items():
-        if getattr(card, name) not in allowed:
-            raise ValueError(f"{name} is {getattr(card, name)!r}; expected one of {allowed}")
-    for name in ("variant", "license_note"):
-        _typed(getattr(card, name), str)
-    for name in ("parents", "tools", "details"):
-        _typed(getattr(card, name), dict)
-    for text in (*card.parents.values(), *card.tools.values()):
-        _typed(text, str)
-    if card.ignore_id is not None:
-        _typed(card.ignore_id, int)
-    return card
-
-
-_ALLOWED = {
-    "precision": ("fp32", "fp16", "int8"),
-    "channel_order": ("RGB", "BGR"),
-    "resize_policy": ("stretch", "letterbox"),
-    "output_kind": (None, "mask", "logits"),
-}
-
-
-def _typed(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{value!r:.60} is not of type {kind.__name__}")
-    return value
-
-
-def _triple(value: Any, kind: type | tuple[type, ...]) -> tuple[Any, Any, Any]:
-    if len(value) != 3 or not all(isinstance(entry, kind) for entry in value):
-        raise ValueError(f"{value!r:.60} is not a triple of numbers")
-    first, second, third = value
-    return first, second, third
-
-
-def _shape(value: Any) -> tuple[int | None, int | None, int | None, int] | None:
-    if value is None:
-        return None
-    if len(value) != 4 or value[3] != 3:
-        raise ValueError(f"input_shape {value!r:.60}; expected [N, H, W, 3]")
-    if any(size is not None and (type(size) is not int or size < 1) for size in value):
-        raise ValueError(f"input_shape {value!r:.60}; expected positive sizes or null")
-    batch, height, width, channels = value
-    return batch, height, width, channels
-
-
-def _json_object(data: bytes, source: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise CardError(f"{source} does not hold JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CardError(f"{source} holds a JSON {type(content).__name__}; expected an object")
-    return content

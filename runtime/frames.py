@@ -115,6 +115,20 @@ def list_images(folder: str | Path) -> list[Path]:
     return images
 
 
+def in_channel_order(frames: Frame, order: str) -> Frame:
+    """Frames, (…, 3) in BGR order, as a file takes them that asks for BGR or RGB; a view."""
+    return frames if order == "BGR" else frames[..., ::-1]
+
+
+def check_gpu_order(name: str, order: str) -> None:
+    """InputError where frames on the GPU cannot be given as they are; name: of the file."""
+    if order != "BGR":
+        raise InputError(
+            f"a frame on the GPU, and {name} takes {order}, as its card says; give a numpy array "
+            "in BGR order, or put the channel order into the file"
+        )
+
+
 def check_frame(frame: Frame) -> None:
     """InputError unless it is one (H, W, 3) uint8 array with at least one pixel."""
     _check_array("frame", frame, 3, "(H, W, 3)")

@@ -12,9 +12,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.card import Card, read_card, read_sidecar
+from runtime.card import Card, needed_card, read_card, read_sidecar
 from runtime.errors import DeployError, InputError
 from runtime.files import existing_file
+from runtime.onnx.frame_file import read_frame_card
 from runtime.tensorrt_api import TITLES
 
 MODEL_ENDINGS = (".onnx", ".engine")
@@ -150,27 +151,31 @@ def _order(file: Path) -> tuple[int, list[int], str]:
     return MODEL_ENDINGS.index(file.suffix), precision, file.name
 
 
-def file_candidates(file: Path, threads: int | None, against: Sequence[str]) -> list[Candidate]:
+def file_candidates(
+    file: Path, threads: int | None, against: Sequence[str], card_file: Path | None = None
+) -> list[Candidate]:
     """The backends of an .onnx or .engine file.
 
     threads: for ONNX Runtime's CPU provider, or None for its own choice.
     against: names of PROVIDERS that run an .onnx file besides the CPU's.
+    card_file: the card of a file that carries none.
 
     Raises InputError if the file is no whole model, or gives anything else than masks.
     """
-    card = read_card(file)
+    given = needed_card(file, card_file)
+    card = read_card(file, given) if file.suffix == ".engine" else read_frame_card(file, given)
     if card.output_kind != "mask":
         raise InputError(
             f"{file} gives {card.output_kind}; expected a mask. Export it with --output-kind mask"
         )
     if file.suffix == ".engine":
-        return _engine_candidates(file, card)
-    on_cpu = partial(_onnx_opener, file, "cpu", threads)
+        return _engine_candidates(file, card, given)
+    on_cpu = partial(_onnx_opener, file, "cpu", threads, given)
     on_gpu = (PROVIDERS[word] for word in against if word in PROVIDERS)
     return [
         Candidate(ONNX_RUNTIME_CPU, CPU, file, card, on_cpu),
         *(
-            Candidate(name, CUDA, file, card, partial(_onnx_opener, file, provider, None))
+            Candidate(name, CUDA, file, card, partial(_onnx_opener, file, provider, None, given))
             for provider, name in on_gpu
         ),
     ]
@@ -183,12 +188,13 @@ def _engine_name(file: Path) -> str:
     return TITLES.get(str(package), "TensorRT engine")
 
 
-def _engine_candidates(file: Path, card: Card) -> list[Candidate]:
+def _engine_candidates(file: Path, card: Card, given: str | Path | None) -> list[Candidate]:
     """Launched layer by layer, as one CUDA graph, and that with frames that overlap."""
     name = _engine_name(file)
-    plain = partial(_engine_opener, file, cuda_graph=False, streamed=False)
-    graph = partial(_engine_opener, file, cuda_graph=True, streamed=False)
-    streamed = partial(_engine_opener, file, cuda_graph=None, streamed=True)
+    opener = partial(_engine_opener, file, given)
+    plain = partial(opener, cuda_graph=False, streamed=False)
+    graph = partial(opener, cuda_graph=True, streamed=False)
+    streamed = partial(opener, cuda_graph=None, streamed=True)
     return [
         Candidate(name, CUDA, file, card, plain),
         Candidate(f"{name}, CUDA graph", CUDA, file, card, graph),
@@ -196,18 +202,22 @@ def _engine_candidates(file: Path, card: Card) -> list[Candidate]:
     ]
 
 
-def _engine_opener(file: Path, cuda_graph: bool | None, streamed: bool) -> Callable[[], Backend]:
+def _engine_opener(
+    file: Path, card: str | Path | None, cuda_graph: bool | None, streamed: bool
+) -> Callable[[], Backend]:
     from runtime.engine.engine import Engine
     from runtime.engine.loaded_engine import EngineOptions
 
     # Without the kernels that an earlier row left beside the file: each shows its own first frame.
     options = EngineOptions(cuda_graph=cuda_graph, runtime_cache=False)
     if streamed:
-        return lambda: Streamed(Engine.open(file, options=options))
-    return partial(Engine.open, file, options=options)
+        return lambda: Streamed(Engine.open(file, card=card, options=options))
+    return partial(Engine.open, file, card=card, options=options)
 
 
-def _onnx_opener(file: Path, provider: str, threads: int | None) -> Callable[[], Backend]:
+def _onnx_opener(
+    file: Path, provider: str, threads: int | None, card: str | Path | None
+) -> Callable[[], Backend]:
     from runtime.onnx.session import OnnxSession
 
-    return partial(OnnxSession.open, file, provider=provider, threads=threads)
+    return partial(OnnxSession.open, file, provider=provider, threads=threads, card=card)

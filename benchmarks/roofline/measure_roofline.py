@@ -14,20 +14,21 @@ from benchmarks.roofline.graph_cost import GraphCost, graph_cost
 from benchmarks.roofline.layer_times import layer_times
 from benchmarks.roofline.limits import limit_of, measurement_of_limit, peak_for
 from benchmarks.roofline.machine_peak import machine_peaks
-from runtime.card import read_card
+from runtime.card import needed_card, read_card
 from runtime.files import sha256_of
 
 
-def with_roofline(record: Record, models: Sequence[Path]) -> Record:
+def with_roofline(record: Record, models: Sequence[Path], card_file: Path | None = None) -> Record:
     """The record with the machine's peaks, and the roofline of every result whose graph is there.
 
     models: the files and folders that the record was made from. The work of an engine is that of
     the ONNX file it was built from, the work of PyTorch that of the FP32 file of its weights.
+    card_file: the card of models that carry none.
 
     Raises InputError for a graph whose work cannot be counted.
     """
     peaks = machine_peaks(record.conditions.threads)
-    graphs = _graphs_by_hash(models)
+    graphs = _graphs_by_hash(models, card_file)
     results = []
     for result in record.results:
         graph, frame = graphs.get(result.sha256), _frame_time(result)
@@ -73,14 +74,15 @@ def _frame_time(result: Result) -> tuple[Measurement, float] | None:
     return entry, query_ms / entry.frames_per_query
 
 
-def _graphs_by_hash(models: Sequence[Path]) -> Mapping[str, Path]:
+def _graphs_by_hash(models: Sequence[Path], card_file: Path | None) -> Mapping[str, Path]:
     """The ONNX file behind a file's hash: its own, the engine's built from it, the weights'."""
     files = model_files(models)
     graphs = {sha256_of(file): file for file in files if file.suffix == ".onnx"}
     for file in files:
-        parents = read_card(file).parents
+        card = read_card(file, needed_card(file, card_file))
+        parents = card.parents
         if file.suffix == ".engine" and parents.get("onnx") in graphs:
             graphs[sha256_of(file)] = graphs[parents["onnx"]]
-        elif file.suffix == ".onnx" and read_card(file).precision == "fp32":
+        elif file.suffix == ".onnx" and card.precision == "fp32":
             graphs.setdefault(parents.get("weights", ""), file)
     return graphs

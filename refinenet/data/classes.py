@@ -1,21 +1,13 @@
 """Class names and colours of the datasets, in the order and spelling of their official lists.
 
-Where a dataset has no colours of its own, VOC's are used: they are defined for any number.
+Where a dataset has no colours of its own, VOC's are used, which runtime.card_format has for any
+number.
 """
 
 from __future__ import annotations
 
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
 Palette = tuple[Colour, ...]
-
-
-def voc_palette(num_classes: int) -> Palette:
-    """VOC's colours for any number of classes: the bits of the id, spread over red, green, blue."""
-
-    def level(index: int, channel: int) -> int:
-        return sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
-
-    return tuple((level(i, 0), level(i, 1), level(i, 2)) for i in range(num_classes))
 
 
 def _names(text: str) -> tuple[str, ...]:

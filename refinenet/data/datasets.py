@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from refinenet.data.classes import Palette, voc_palette
+from refinenet.data.classes import Palette
 from refinenet.data.labels import read_classes, read_label
 from refinenet.data.layout import Dataset, list_names
 from refinenet.data.table import CAMVID, DATASETS, VOC
 from runtime.card import Card
+from runtime.card_format import voc_palette
 from runtime.errors import InputError
 from runtime.files import existing_file, existing_folder
 from runtime.frames import Frame, Mask, read_frame

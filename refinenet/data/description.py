@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from refinenet.data.classes import Colour, Palette, voc_palette
+from refinenet.data.classes import Colour, Palette
 from refinenet.data.layout import NAME, Dataset, Names, splits_of
+from runtime.card_format import voc_palette
 from runtime.errors import InputError
 from runtime.files import small_text
 

@@ -24,9 +24,9 @@ from refinenet.data.classes import (
     PERSON_PART_CLASSES,
     SUN_RGBD_CLASSES,
     VOC_CLASSES,
-    voc_palette,
 )
 from refinenet.data.layout import Dataset, Split, splits_of
+from runtime.card_format import voc_palette
 
 IGNORE = 255
 ZERO_IS_NO_CLASS = {0: IGNORE}

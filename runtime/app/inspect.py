@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from runtime.app.onnx_facts import onnx_facts
 from runtime.card import (
     CARD_KEY,
     Card,
@@ -18,11 +19,13 @@ from runtime.card import (
     read_sidecar,
     sidecar_path,
 )
-from runtime.engine.compatibility import check_machine, onnx_name
+from runtime.engine.compatibility import check_is_engine, check_machine, onnx_name
 from runtime.engine.precision_audit import Audit, audit_onnx, audit_rtx_plan, inspect_engine
 from runtime.errors import CardError, DeployError, DeviceError, InputError
 from runtime.files import existing_file, sha256_of
 from runtime.metadata import embedded_metadata
+from runtime.onnx.frame_file import frame_file
+from runtime.onnx.graph import read_graph
 
 KINDS = MappingProxyType(
     {".safetensors": "weights", ".onnx": "ONNX file", ".engine": "TensorRT engine"}
@@ -36,9 +39,9 @@ def inspect_file(path: str | Path, card_file: str | Path | None = None) -> Facts
 
     card_file: the card of a file that carries none.
 
-    Raises InputError for another file, CardError if its card is malformed or contradicts itself,
-    EngineMismatch if it is not the file that its sidecar describes, InputError if ONNX Runtime
-    cannot load it.
+    Raises InputError for another file, also where only its name is an engine's, and for one that
+    ONNX Runtime cannot load; CardError if its card is malformed or contradicts itself;
+    EngineMismatch if it is not the file that its sidecar describes.
     """
     path = existing_file(path)
     if path.suffix not in KINDS:
@@ -46,8 +49,15 @@ def inspect_file(path: str | Path, card_file: str | Path | None = None) -> Facts
     size_mb = path.stat().st_size / 1e6
     facts = {"kind": f"{KINDS[path.suffix]}, {size_mb:.1f} MB"}
     sidecar = read_sidecar(path, card_file)
+    if path.suffix == ".engine" and sidecar is None:
+        check_is_engine(path)
+    if path.suffix == ".onnx":
+        facts |= onnx_facts(path)
     if CARD_KEY not in embedded_metadata(path) and sidecar is None and card_file is None:
-        return facts | {"card": "none: not one of our files; say what it is with --card FILE"}
+        return facts | {
+            "card": "none: not one of our files; say what it is with --card FILE, a text of a few "
+            "lines that docs/engines.md shows"
+        }
     card = read_card(path, card_file)
     check_external_data(path, card)
     facts |= _card_facts(card)
@@ -140,6 +150,11 @@ def _onnx_fact(path: Path, card_file: str | Path | None) -> str:
         return "cannot run it: onnxruntime is missing: pip install 'refinenet-deploy[export]'"
     from runtime.onnx.session import OnnxSession
 
+    graph = read_graph(path)
+    try:
+        frame_file(path, graph.inputs, graph.outputs)
+    except InputError as error:  # what it takes and gives is shown all the same
+        return f"cannot run it: {error}"
     with OnnxSession.open(path, card=card_file) as session:
         return f"can run it: {session.description}"
 
@@ -170,6 +185,8 @@ def _precision_facts(path: Path, sidecar: Sidecar | None) -> Facts:
     else:
         return {}
     counts = (f"{number} {precision}" for precision, number in audit.precisions.items())
+    if not audit.weighted:
+        return {"precisions": "no convolution and no matrix product"}
     facts = {"precisions": f"of {len(audit.weighted)} weighted layers: {', '.join(counts)}"}
     usual = next(iter(audit.precisions), "")
     others = [f"{layer.name} ({layer.precision})" for layer in audit.weighted]

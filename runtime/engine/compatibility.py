@@ -12,11 +12,27 @@ from typing import Any
 
 from runtime import tensorrt_api
 from runtime.cuda import gpu
-from runtime.errors import CardError, DeviceError, EngineMismatch, MissingPackage
+from runtime.errors import CardError, DeviceError, EngineMismatch, InputError, MissingPackage
 from runtime.tensorrt_api import TensorRT
 
 # TensorRT-RTX 1.7, support matrix. 7.5 works on request; others may run and are not promised.
 RTX_COMPUTE_CAPABILITIES = ("sm_80", "sm_86", "sm_89", "sm_120", "sm_121")
+
+
+# TensorRT's engines begin with ptrt, TensorRT-RTX's (1.7) with vtrt.
+ENGINE_MARK = b"trt"
+
+
+def check_is_engine(path: Path) -> None:
+    """InputError for a file that only its name makes an engine; for one without a sidecar, whose
+    hash would say what it is."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[1:] != ENGINE_MARK:
+        raise InputError(
+            f"{path} is no TensorRT engine: it does not begin as one. Build one: "
+            f"refinenet build {onnx_name(path)}"
+        )
 
 
 def check_machine(path: Path, build: Mapping[str, Any]) -> None:

@@ -16,12 +16,12 @@ from runtime import tensorrt_api
 from runtime.card import Card, check_hash, read_card, read_sidecar
 from runtime.cuda import gpu
 from runtime.cuda.gpu_frames import GpuFrames, check_gpu
-from runtime.engine.compatibility import check_machine
+from runtime.engine.compatibility import check_is_engine, check_machine
 from runtime.engine.lane import Lane, Shared
 from runtime.engine.loaded_engine import EngineOptions, LoadedEngine, Shape
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.files import existing_file
-from runtime.frames import Frame, check_batch
+from runtime.frames import Frame, check_batch, check_gpu_order, in_channel_order
 from runtime.tensorrt_api import TensorRT, gpu_present
 
 SMALLEST_SCRATCH = 256  # TensorRT's alignment; an engine may say that it needs none
@@ -137,7 +137,7 @@ class Engine:
         Raises InputError for a shape outside the engine's profiles, DeviceError if CUDA or TensorRT
         refuses the work, DeployError after close().
         """
-        self._check(frames)
+        frames = self._checked(frames)
         lane = self._take_lane()
         try:
             with lane.busy:
@@ -154,7 +154,7 @@ class Engine:
         frames: as in a call. On the host they are copied and may be written to again; on the GPU
         they are read until the job's result is taken.
         """
-        self._check(frames)
+        frames = self._checked(frames)
         lane = self._take_lane()
         try:
             with lane.busy:
@@ -192,6 +192,7 @@ class Engine:
         """Frames on the GPU as a call takes them: as they are, since a lane waits for their
         producer on the GPU. InputError if they are on another GPU."""
         check_gpu(frames, self._device_index)
+        check_gpu_order(self._path.name, self.card.channel_order)
         return frames
 
     def batch_for(self, shape: Shape) -> int:
@@ -199,11 +200,11 @@ class Engine:
         that there is. Profiles may leave gaps: 1, and 4."""
         return self._loaded.batch_for(shape)
 
-    def _check(self, frames: Frame | GpuFrames) -> None:
+    def _checked(self, frames: Frame | GpuFrames) -> Frame | GpuFrames:
         if isinstance(frames, GpuFrames):
-            self.accept(frames)
-        else:
-            check_batch(frames)
+            return self.accept(frames)
+        check_batch(frames)
+        return in_channel_order(frames, self.card.channel_order)
 
     def _take_lane(self) -> Lane:
         """A lane that nobody uses; a new one where all are in use, so that nobody waits for good.
@@ -279,6 +280,7 @@ def _user_graphs(cuda: ModuleType, trt: TensorRT, options: EngineOptions) -> boo
 
 def _load_for_foreign(path: Path) -> TensorRT:
     """A foreign engine does not say which package built it: the one a build here would use."""
+    check_is_engine(path)
     if not gpu_present():
         raise DeviceError(
             f"this machine has no GPU that can run {path.name}, nor tell whether it is valid. "

@@ -6,7 +6,7 @@ Enough to say what TensorRT is asked to do, where the onnx package is not instal
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -15,16 +15,33 @@ from runtime.errors import InputError
 from runtime.protobuf import Field, fields, varints
 
 # Field numbers of onnx.proto.
-GRAPH = 7
-NODE, INITIALIZER, INPUT = 1, 5, 11
+GRAPH, OPSET = 7, 8
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
+NODE, INITIALIZER, INPUT, OUTPUT = 1, 5, 11, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INTEGER = 1, 3
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME = 1, 2, 8
 VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT = 1, 2, 1, 1
+TENSOR_SHAPE, SHAPE_DIM, DIM_VALUE, DIM_NAME = 2, 1, 1, 2
 
-# onnx.TensorProto.DataType, as far as networks compute with them.
+# onnx.TensorProto.DataType.
 TYPES = MappingProxyType(
-    {1: "fp32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "fp16", 16: "bf16"}
+    {
+        1: "fp32",
+        10: "fp16",
+        11: "fp64",
+        16: "bf16",
+        2: "uint8",
+        4: "uint16",
+        12: "uint32",
+        13: "uint64",
+        3: "int8",
+        5: "int16",
+        6: "int32",
+        7: "int64",
+        8: "string",
+        9: "bool",
+    }
 )
 
 
@@ -40,12 +57,36 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Value:
+    """An input or output of a graph.
+
+    kind: its type, such as uint8. shape: None where the file says nothing of it; in it a number, a
+    name of a free dimension, or None.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int | str | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.name}: {self.kind} of unknown shape"
+        sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {self.kind} ({sizes})"
+
+
+@dataclass(frozen=True)
 class Graph:
-    """types: of every tensor, such as fp16. initializer_shapes: of the weights, by name."""
+    """types: of every tensor, such as fp16. initializer_shapes: of the weights, by name.
+    inputs, outputs: of the whole graph. opsets: their version, by domain; "" is ONNX's own.
+    """
 
     nodes: tuple[Node, ...]
     types: Mapping[str, str]
     initializer_shapes: Mapping[str, tuple[int, ...]]
+    inputs: tuple[Value, ...] = ()
+    outputs: tuple[Value, ...] = ()
+    opsets: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_graph(path: Path) -> Graph:
@@ -63,18 +104,36 @@ def _read(file: BinaryIO, size: int) -> Graph:
     nodes: list[Node] = []
     types: dict[str, str] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    for graph in fields(file, 0, size):
-        if graph.number != GRAPH:
+    opsets: dict[str, int] = {}
+    values: dict[int, list[Value]] = {INPUT: [], OUTPUT: []}
+    for part in fields(file, 0, size):
+        if part.number == OPSET:
+            domain, version = _opset(file, part)
+            opsets["" if domain == "ai.onnx" else domain] = version
+        if part.number != GRAPH:
             continue
-        for entry in fields(file, graph.start, graph.end):
+        for entry in fields(file, part.start, part.end):
             if entry.number == NODE:
                 nodes.append(_node(file, entry))
             elif entry.number == INITIALIZER:
                 name, types[name], shapes[name] = _initializer(file, entry)
-            elif entry.number == INPUT:
-                name, types[name] = _input(file, entry)
+            elif entry.number in values:
+                values[entry.number].append(_value(file, entry))
+    types |= {value.name: value.kind for value in values[INPUT]}
     _follow_types(nodes, types)
-    return Graph(tuple(nodes), types, shapes)
+    # Files of IR version 3 list the weights among the inputs.
+    inputs = tuple(value for value in values[INPUT] if value.name not in shapes)
+    return Graph(tuple(nodes), types, shapes, inputs, tuple(values[OUTPUT]), opsets)
+
+
+def _opset(file: BinaryIO, entry: Field) -> tuple[str, int]:
+    domain, version = "", 0
+    for part in fields(file, entry.start, entry.end):
+        if part.number == OPSET_DOMAIN:
+            domain = part.text(file)
+        elif part.number == OPSET_VERSION:
+            version = part.value
+    return domain, version
 
 
 def _node(file: BinaryIO, entry: Field) -> Node:
@@ -119,17 +178,36 @@ def _initializer(file: BinaryIO, entry: Field) -> tuple[str, str, tuple[int, ...
     return name, TYPES.get(kind, f"type {kind}"), tuple(shape)
 
 
-def _input(file: BinaryIO, entry: Field) -> tuple[str, str]:
-    name, kind = "", 0
+def _value(file: BinaryIO, entry: Field) -> Value:
+    name, kind, shape = "", "no tensor", None
     for part in fields(file, entry.start, entry.end):
         if part.number == VALUE_NAME:
             name = part.text(file)
         elif part.number == VALUE_TYPE:
             for tensor in fields(file, part.start, part.end):
                 if tensor.number == TYPE_TENSOR:
-                    for element in fields(file, tensor.start, tensor.end):
-                        kind = element.value if element.number == TENSOR_ELEMENT else kind
-    return name, TYPES.get(kind, f"type {kind}")
+                    kind, shape = _tensor_type(file, tensor)
+    return Value(name, kind, shape)
+
+
+def _tensor_type(file: BinaryIO, tensor: Field) -> tuple[str, tuple[int | str | None, ...] | None]:
+    kind, shape = 0, None
+    for part in fields(file, tensor.start, tensor.end):
+        if part.number == TENSOR_ELEMENT:
+            kind = part.value
+        elif part.number == TENSOR_SHAPE:
+            dims = fields(file, part.start, part.end)
+            shape = tuple(_dimension(file, dim) for dim in dims if dim.number == SHAPE_DIM)
+    return TYPES.get(kind, f"type {kind}"), shape
+
+
+def _dimension(file: BinaryIO, dim: Field) -> int | str | None:
+    for part in fields(file, dim.start, dim.end):
+        if part.number == DIM_VALUE:
+            return part.value
+        if part.number == DIM_NAME:
+            return part.text(file) or None
+    return None
 
 
 # What these give does not depend on what they take.

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.card import Card, check_external_data, read_card
+from runtime.card import CARD_KEY, Card, check_external_data, read_card
 from runtime.cuda.gpu_frames import GpuFrames, check_gpu
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.files import existing_file
-from runtime.frames import Frame, check_batch, check_out
+from runtime.frames import Frame, check_batch, check_gpu_order, check_out, in_channel_order
+from runtime.metadata import embedded_metadata
+from runtime.onnx.frame_file import frame_file
 from runtime.onnx.frame_intake import FrameIntake
+from runtime.onnx.graph import Value
 from runtime.onnx.providers import (
     GPU_INDEX,
     TITLES,
@@ -26,7 +29,6 @@ from runtime.onnx.providers import (
 )
 
 ANY_NUMBER = 2**31 - 1
-UINT8 = "tensor(uint8)"
 
 
 class OnnxSession:
@@ -61,16 +63,21 @@ class OnnxSession:
         path = existing_file(path)
         contents = read_card(path, card)
         check_external_data(path, contents)
-        return cls(path, contents, provider, create_session(path, provider, threads))
+        own = CARD_KEY in embedded_metadata(path)
+        return cls(path, contents, provider, create_session(path, provider, threads), own=own)
 
-    def __init__(self, path: Path, card: Card, provider: str, session: Any) -> None:
+    def __init__(
+        self, path: Path, card: Card, provider: str, session: Any, *, own: bool = True
+    ) -> None:
+        """own: the file carries its card, and so gives no id that the card does not name."""
         self._path, self.card, self._session = path, card, session
         self._on_gpu, self._intake = provider != "cpu", FrameIntake(GPU_INDEX)
-        self._input, self._output = _frame_and_result(session, path)
-        self.input_shape = tuple(
-            size if isinstance(size, int) else None for size in self._input.shape
-        )
-        self.output_kind = "mask" if self._output.type == UINT8 else "logits"
+        values = ([*map(_value, given)] for given in (session.get_inputs(), session.get_outputs()))
+        self._file = frame_file(path, *values)
+        self._input, self._output = self._file.input, self._file.output
+        self._direct = self._file.output_kind == "mask" and self._file.plain and own
+        self.input_shape: tuple[int | None, ...] = self._file.input_shape
+        self.output_kind = self._file.output_kind
         batch = self.input_shape[0]
         self.batch_limits = (batch, batch) if batch else (1, ANY_NUMBER)
         self.description = f"ONNX Runtime {onnxruntime_version()}, {TITLES[provider]}"
@@ -79,7 +86,7 @@ class OnnxSession:
         """Run one batch.
 
         frames: (N, H, W, 3) uint8, BGR, on the host; for another provider than cpu also on the GPU,
-        where they are read until the call returns.
+        where they are read until the call returns. A file whose card says RGB is given them so.
         out: an array of the result's shape and dtype to write into; a fresh one otherwise.
 
         Returns the mask, (N, H, W) uint8; from a logits file (N, C, H, W) float.
@@ -91,14 +98,17 @@ class OnnxSession:
             frames = self.accept(frames)
         else:
             check_batch(frames)
+            frames = in_channel_order(frames, self.card.channel_order)
         self._check_shape(frames.shape)
-        if out is not None and self.output_kind == "mask" and out.flags.c_contiguous:
+        if out is not None and self._direct and out.flags.c_contiguous:
             check_out(out, frames.shape[:3], np.dtype(np.uint8))
             return self._run_bound(frames, out)
         if isinstance(frames, GpuFrames):
             result = self._run_bound(frames, None)
         else:
             result = self._run(frames)
+        if self.output_kind == "mask" and not self._direct:
+            result = self._file.mask(result, self._path, len(self.card.classes))
         if out is None:
             return result
         check_out(out, result.shape, result.dtype)
@@ -119,6 +129,7 @@ class OnnxSession:
                 "numpy array, or open the file with provider='cuda', 'tensorrt' or 'rtx'"
             )
         check_gpu(frames, GPU_INDEX)
+        check_gpu_order(self._path.name, self.card.channel_order)
         return self._intake.arrived(frames)
 
     def _run(self, frames: Frame) -> NDArray[Any]:
@@ -182,17 +193,10 @@ class OnnxSession:
         self.close()
 
 
-def _frame_and_result(session: Any, path: Path) -> tuple[Any, Any]:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if (
-        len(inputs) != 1
-        or len(outputs) != 1
-        or inputs[0].type != UINT8
-        or len(inputs[0].shape) != 4
-    ):
-        found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
-        raise InputError(
-            f"{path} takes {found} and gives {len(outputs)} results; expected one uint8 frame "
-            "(N, H, W, 3) and one result. Write it with refinenet export"
-        )
-    return inputs[0], outputs[0]
+def _value(entry: Any) -> Value:
+    """An input or output as ONNX Runtime states it; [] is its shape where it knows none."""
+    kind = entry.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(entry.shape) if entry.shape else None
+    return Value(
+        entry.name, {"float": "fp32", "float16": "fp16", "double": "fp64"}.get(kind, kind), shape
+    )

@@ -17,11 +17,14 @@ import pytest
 from graphs import edit
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tiny_models import write_model
 
 import export.to_engine as to_engine_module
 from export.to_engine import EngineOptions, Profile, to_engine
 from export.to_onnx import save
+from refinenet.__main__ import main
 from runtime import tensorrt_api
+from runtime.arguments import one_line
 from runtime.card import Card, Sidecar, check_hash, read_card, sidecar_path, write_sidecar
 from runtime.errors import CardError, DeviceError, InputError, MissingPackage
 from runtime.files import sha256_of
@@ -64,6 +67,36 @@ def heavy_after(program: str) -> list[str]:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     return sorted(done.stdout.split())
+
+
+def test_a_file_of_another_tool_is_built_with_a_card(
+    tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, card = tmp_path / "other.onnx", tmp_path / "card.json"
+    write_model(path, SHAPE, card=None)
+    card.write_text('{"classes": ["a", "b", "c"]}')
+    assert main(["build", str(path), "--runtime", "rtx"]) == 2
+    assert "--card" in capsys.readouterr().err
+    assert main(["build", str(path), "--runtime", "rtx", "--card", str(card)]) == 0
+    found = told(path.with_suffix(".rtx.engine")).card
+    assert (found.classes, found.input_shape) == (("a", "b", "c"), SHAPE)
+    for name, said in (("nhwc_int64", "int64"), ("nhwc_u8_4d", "(1, 1, 96, 128)")):
+        other = tmp_path / f"{name}.onnx"
+        shutil.copy(shared / f"field/{name}.onnx", other)
+        assert main(["build", str(other), "--runtime", "rtx", "--card", str(card)]) == 2
+        assert said in capsys.readouterr().err
+        assert not other.with_suffix(".rtx.engine").exists()
+
+
+def test_build_prints_the_warnings_that_go_into_the_card(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copy(built / "street.int8.onnx", tmp_path))
+    assert main(["build", str(path), "--runtime", "rtx", "--quiet"]) == 0
+    warnings = told(path.with_suffix(".rtx.engine")).build["warnings"]
+    said = capsys.readouterr().err
+    assert warnings
+    assert all(one_line(warning) in said for warning in warnings)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -320,6 +353,7 @@ BUILD_ON_DEMAND = """
 import sys
 from export.to_engine import EngineOptions, to_engine
 from runtime import tensorrt_api
+from runtime.arguments import one_line
 tensorrt_api.load("rtx")
 print("ready", flush=True)
 sys.stdin.readline()
