@@ -19,7 +19,7 @@ from refinenet.activation_ranges import shipped_ranges
 from refinenet.checkpoints.load import load_plain, save_checkpoint
 from refinenet.training.qat import is_quantization_aware, save_with_ranges
 from refinenet.training.state import EpochRecord, TrainingState
-from runtime.card import Card
+from runtime.card import Card, read_card
 from runtime.errors import InputError
 from runtime.files import existing_file, output_folder, written_whole
 
@@ -93,7 +93,7 @@ class RunFolder:
 
     def _save_best(self, network: nn.Module, card: Card) -> None:
         if is_quantization_aware(network):
-            images, count = str(self.identity["dataset"]), int(self.identity["training images"])
+            images, count = str(self.card.details["dataset"]), int(self.identity["training images"])
             save_with_ranges(self.best_file, network, card, self.dtype, images, count)
         else:
             save_checkpoint(self.best_file, network, card, self.dtype)
@@ -114,11 +114,35 @@ class RunFolder:
                 f"{self.state_file} is not the state of a training of this version; start in "
                 "another folder"
             )
-        if changes := differences(saved["identity"], self.identity):
+        before, now = self._alike(saved["identity"])
+        if changes := differences(before, now):
             raise InputError(
                 f"{self.state_file} is of another training ({changes}); resume with the same "
                 "options and data, or start in another folder"
             )
+
+    def _alike(self, saved: Identity) -> tuple[Identity, Identity]:
+        """The identity that was saved and the present one, both as the saved one tells it.
+
+        Runs of earlier versions recorded the data set as --dataset named it, and no classes; those
+        stand in the card of their best weights.
+        """
+        if "classes" in saved:
+            return saved, self.identity
+        now = {key: self.identity.get(key) for key in saved}
+        now["dataset"] = _named(str(self.card.details["dataset"]))
+        saved = {**saved, "dataset": _named(str(saved.get("dataset")))}
+        if "quantization-aware" in self.identity:
+            now["quantization-aware"] = True
+        if self.best_file.exists():
+            saved["classes"] = list(read_card(self.best_file).classes)
+            now["classes"] = self.identity["classes"]
+        return saved, now
+
+
+def _named(dataset: str) -> str:
+    """A file by its name alone: its path depends on the working directory."""
+    return Path(dataset).name
 
 
 def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str:

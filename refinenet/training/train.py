@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from refinenet.checkpoints.load import load_checkpoint, load_imagenet_backbone, weights_path
 from refinenet.data.datasets import LabelledImages, open_dataset
+from refinenet.data.identity import data_identity
 from refinenet.evaluation.evaluate import confusion
 from refinenet.evaluation.metrics import ConfusionMatrix
 from refinenet.evaluation.predict import predict
@@ -93,7 +94,7 @@ def train(options: TrainOptions) -> Path:
         images = open_dataset(options.dataset, options.data, "train")
         val_images = open_dataset(options.dataset, options.data, "val")
         check_batch(options, len(images), team)
-        folder = run_folder(options, images, team)
+        folder = run_folder(options, images, val_images, team)
         saved = team.from_first(lambda: folder.open(options.resume))
         state = initial_state(options, images, team)
         if saved is not None:
@@ -129,7 +130,9 @@ def check_batch(options: TrainOptions, images: int, team: Processes) -> None:
         )
 
 
-def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -> RunFolder:
+def run_folder(
+    options: TrainOptions, images: LabelledImages, val_images: LabelledImages, team: Processes
+) -> RunFolder:
     """The folder that this training writes, with the card of its weights."""
     dataset, recipe = images.dataset, asdict(options.recipe)
     means = {
@@ -155,9 +158,9 @@ def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -
     )
     identity = {
         "variant": options.variant,
-        "dataset": options.dataset,
         "training images": len(images),
         "recipe": recipe,
+        **data_identity(options.data, {"train": images, "val": val_images}),
         # Only where it holds, so that the runs of earlier versions can go on.
         **({"quantization-aware": True} if options.qat else {}),
     }
