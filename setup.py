@@ -20,6 +20,7 @@ setup(
     packages=find_packages(include=[f"{name}*" for name in ROOMS]),
     package_data={
         "refinenet": ["weights/*"],
+        "runtime": ["py.typed"],
         "benchmarks.records": ["record.schema.json"],
         "benchmarks.page": ["page.css"],
     },

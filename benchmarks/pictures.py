@@ -69,6 +69,8 @@ def read_pictures(path: str | Path, record: Record) -> Pictures:
             names = sorted(name for name in arrays.files if name.startswith("frame-"))
             found = [_picture(arrays, name.removeprefix("frame-")) for name in names]
             palette = _checked(arrays["palette"], 2, 3)
+    except InputError:
+        raise  # which is a ValueError too
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} does not hold a benchmark's pictures ({error}); measure anew with --pictures"

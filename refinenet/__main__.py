@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from types import MappingProxyType
 from typing import NamedTuple
@@ -75,7 +76,9 @@ def _tell(arguments: Sequence[str]) -> int:
     elif arguments[0] == "--version":
         print(f"refinenet-deploy {__version__}")
     else:
-        raise InputError(f"unknown command '{arguments[0]}'; see refinenet --help")
+        near = get_close_matches(arguments[0], COMMANDS, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"unknown command '{arguments[0]}'{meant} (see refinenet --help)")
     return DONE
 
 

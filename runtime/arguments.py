@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from runtime.errors import CheckFailed, DeployError, InputError
 
@@ -36,10 +37,29 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self._typed: list[str] = []
         self.add_argument("--quiet", action="store_true", help="no progress bar, only the result")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """argparse's own; an error will want to know what was typed."""
+        self._typed = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see {self.prog} --help)")
+        raise InputError(f"{message}{self._meant()} (see {self.prog} --help)")
+
+    def _meant(self) -> str:
+        """The nearest option to the first one that does not exist, where one is near."""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for word in self._typed:
+            name = word.partition("=")[0]
+            if not name.startswith("-") or name in self._option_string_actions:
+                continue
+            name = "--" + name.lstrip("-").lower().replace("_", "-")
+            whole = [option for option in known if option.startswith(name)]
+            if near := whole or difflib.get_close_matches(name, known, 1):
+                return f"; did you mean {near[0]} for {word}?"
+        return ""
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """argparse's own says nothing where the help cannot be written."""

@@ -114,6 +114,8 @@ def _parse_sidecar(file: Path) -> Sidecar:
             build=typed("build", content.get("build", {}), dict),
             verification=typed("verification", content.get("verification", {}), dict),
         )
+    except CardError:
+        raise  # which is a ValueError too
     except KeyError as error:
         raise CardError(f"{file} lacks {error}; write its artifact anew") from error
     except ValueError as error:

@@ -1,7 +1,7 @@
 """The errors of refinenet-deploy, all of one tree.
 
     DeployError              the user's input or environment is wrong; exit code 2
-    ├── InputError           a file, folder, image or option that cannot be used
+    ├── InputError           a file, folder, image or option that cannot be used; a ValueError too
     │   ├── CardError        a card that is missing, malformed, or contradicts its artifact
     │   └── CheckpointError  weights that fit no known network
     ├── MissingPackage       an optional dependency is not installed
@@ -22,8 +22,12 @@ class DeployError(Exception):
     exit_code = 2
 
 
-class InputError(DeployError):
-    """A file, folder, image or option that cannot be used."""
+class InputError(DeployError, ValueError):
+    """A file, folder, image or option that cannot be used.
+
+    A ValueError too, which is what a program expects of a function that is given a wrong value. So
+    `except ValueError` catches it: let it pass before, where that means something else.
+    """
 
 
 class CardError(InputError):

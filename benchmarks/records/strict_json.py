@@ -18,8 +18,9 @@ T = TypeVar("T")
 
 def read_object(path: str | Path) -> dict[str, Any]:
     """The JSON object in a file; InputError if it is cut short, no JSON or no object."""
+    data = small_file(path)
     try:
-        content = json.loads(small_file(path), parse_constant=_refuse_constant)
+        content = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} does not hold JSON ({error}); write it anew") from error
     if not isinstance(content, dict):

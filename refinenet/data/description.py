@@ -24,15 +24,15 @@ DEFAULT_IGNORE_ID = 255
 
 def read_description(path: Path) -> Dataset:
     """A dataset from its description; InputError that names the file and the key if it is wrong."""
+    text = small_text(path)
     try:
-        return _dataset(_content(path))
+        return _dataset(_content(text, path))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(text: str, path: Path) -> dict[str, Any]:
     try:
-        text = small_text(path)
         is_json = path.suffix.lower() == ".json"
         content = json.loads(text) if is_json else yaml.load(text, _PlainLoader)
     except (ValueError, yaml.YAMLError, RecursionError) as error:

@@ -80,6 +80,8 @@ def _pixels(path: Path) -> Pixels:
             factor = SPREAD_BY.get(_raw_mode(image), 1)  # not known once the pixels are read
             pixels = _without_alpha(np.asarray(image), image.mode, path)
             return pixels if factor == 1 else pixels // np.uint8(factor)
+    except InputError:
+        raise  # which is a ValueError too
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels for one label; cut it up") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

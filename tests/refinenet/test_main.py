@@ -112,7 +112,28 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def test_an_unknown_command_points_to_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown command 'trian'; see refinenet --help" in refused(capsys, "trian")
+    assert "'trian'; did you mean train?" in refused(capsys, "trian")
+    assert "did you mean" not in refused(capsys, "xyzzy")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("segment", "a.png", "--modle", "x", "--output", "y"), "--model"),
+        (("segment", "a.png", "--model", "x", "--output", "y", "--skip_broken"), "--skip-broken"),
+        (("segment", "a.png", "--model", "x", "--output", "y", "--ovelray=1"), "--overlay"),
+        (("export", "w", "--output", "o", "--calib", "x"), "--calibration"),
+        (("build", "a.onnx", "-card", "x"), "--card"),
+    ],
+)
+def test_an_option_that_does_not_exist_suggests_the_nearest(
+    capsys: pytest.CaptureFixture[str], typed: tuple[str, ...], meant: str
+) -> None:
+    assert f"did you mean {meant} " in refused(capsys, *typed)
+
+
+def test_what_is_near_no_option_suggests_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean" not in refused(capsys, "doctor", "--xyzzy")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
