@@ -4,8 +4,15 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Elsewhere onnxruntime-gpu has wheels for few systems or none, and onnxruntime serves, on the CPU.
+HAS_GPU_WHEELS = "(platform_machine == 'x86_64' or platform_machine == 'AMD64')"
+HAS_GPU_WHEELS += " and sys_platform != 'darwin'"
+HAS_NONE = "(platform_machine != 'x86_64' and platform_machine != 'AMD64')"
+HAS_NONE += " or sys_platform == 'darwin'"
+ONNXRUNTIME = [f"onnxruntime-gpu>=1.23; {HAS_GPU_WHEELS}", f"onnxruntime>=1.23; {HAS_NONE}"]
+
 TRAIN = ["torch>=2.9", "safetensors>=0.5", "pillow>=10", "pyyaml>=6"]
-EXPORT = [*TRAIN, "onnx>=1.19", "onnxscript>=0.5", "onnxruntime-gpu>=1.23"]
+EXPORT = [*TRAIN, "onnx>=1.19", "onnxscript>=0.5", *ONNXRUNTIME]
 
 ROOMS = ("refinenet", "export", "runtime", "benchmarks")
 
@@ -29,7 +36,8 @@ setup(
         "train": TRAIN,
         "tensorboard": ["tensorboard>=2.17"],
         "export": EXPORT,
-        "onnxruntime": ["onnxruntime-gpu>=1.23"],
+        "onnxruntime": ONNXRUNTIME,
+        "onnxruntime-cpu": ["onnxruntime>=1.23"],
         "rtx": ["tensorrt-rtx-cu13>=1.7,<1.8"],
         "tensorrt": ["tensorrt>=10.3,<12"],
         "cuda12": ["cuda-python>=12.6,<13"],

@@ -10,8 +10,16 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from refinenet import __version__
-from runtime.arguments import DONE, run_command
-from runtime.errors import InputError, MissingPackage
+from refinenet.shadowed import OWN_PACKAGES, shadow
+
+try:
+    from runtime.arguments import DONE, run_command
+    from runtime.errors import InputError, MissingPackage
+except ImportError:
+    if (cause := shadow()) is None:
+        raise
+    print(f"refinenet: {cause}", file=sys.stderr)
+    sys.exit(2)
 
 
 class SubCommand(NamedTuple):
@@ -87,14 +95,16 @@ def _call(name: str, arguments: Sequence[str]) -> int:
     try:
         command = getattr(import_module(f"{row.package}.{name}_command"), name)
         code: int = command(arguments)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
+    except ImportError as error:
+        if (cause := shadow()) is not None:
+            raise InputError(cause) from error
+        if not isinstance(error, ModuleNotFoundError) or error.name is None:
+            raise
+        if error.name.partition(".")[0] in OWN_PACKAGES:
             raise
         raise MissingPackage(error.name, row.extra, f"refinenet {name}") from error
     return code
 
-
-_OWN_PACKAGES = ("refinenet", "export", "runtime", "benchmarks")
 
 if __name__ == "__main__":
     sys.exit(main())

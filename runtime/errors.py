@@ -15,6 +15,8 @@ Every message says what was found, what was expected, and what to do.
 
 from __future__ import annotations
 
+from runtime.installing import install
+
 
 class DeployError(Exception):
     """The user's input or environment is wrong."""
@@ -44,7 +46,7 @@ class MissingPackage(DeployError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package}, which is not installed. "
-            f"Install it: pip install 'refinenet-deploy[{extra}]'"
+            f"Install it: {install(extra)}"
         )
 
 

@@ -12,14 +12,11 @@ from runtime import tensorrt_api
 from runtime.cuda import gpu
 from runtime.engine.compatibility import RTX_COMPUTE_CAPABILITIES
 from runtime.errors import DeployError, MissingPackage
+from runtime.installing import install
 
 DISTRIBUTIONS = MappingProxyType({"cuda-python": "cuda-bindings", "pycuda": "pycuda"})
 # By CUDA's major version: NVIDIA's table of minor version compatibility.
 DRIVERS = MappingProxyType({"12": 525, "13": 580})
-INSTALL = "pip install 'refinenet-deploy[{}]'"
-INSTEAD_OF_RTX = (
-    f"full TensorRT: {INSTALL.format('tensorrt')}; or .onnx files on ONNX Runtime: --provider cuda"
-)
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def _onnxruntime() -> Finding:
     try:
         from runtime.onnx.providers import compiled_providers, onnxruntime_version
     except MissingPackage:
-        return Finding("ONNX Runtime", False, "not installed", INSTALL.format("export"))
+        return Finding("ONNX Runtime", False, "not installed", install("onnxruntime"))
     # Compiled in is all that can be said without a session; CUDA and cuDNN are found only then.
     names = ", ".join(compiled_providers())
     return Finding("ONNX Runtime", True, f"{onnxruntime_version()}, compiled for {names}")
@@ -61,7 +58,7 @@ def _tensorrt(runtime: str) -> Finding:
     try:
         return Finding(title, True, tensorrt_api.load(runtime).version)
     except MissingPackage:
-        return Finding(title, False, "not installed", INSTALL.format(runtime))
+        return Finding(title, False, "not installed", install(runtime))
     except DeployError as error:
         return Finding(title, False, str(error))
 
@@ -83,7 +80,7 @@ def _lean_runtime() -> list[Finding]:
 def _gpu() -> list[Finding]:
     """CUDA's bindings, the GPU behind them, and whether TensorRT-RTX is meant for it."""
     if not (names := gpu.installed()):
-        mend = f"{INSTALL.format('cuda13')}, on CUDA 12 {INSTALL.format('cuda12')}"
+        mend = f"{install('cuda13')}, on CUDA 12 {install('cuda12')}"
         return [
             Finding("CUDA bindings", False, "not installed", mend),
             Finding("GPU", False, "unknown without the CUDA bindings"),
@@ -109,9 +106,13 @@ def _gpu() -> list[Finding]:
             listed,
             f"{device.compute_capability} is "
             + ("supported" if listed else "not listed by NVIDIA: TensorRT-RTX may refuse it"),
-            "" if listed else INSTEAD_OF_RTX,
+            "" if listed else _instead_of_rtx(),
         ),
     ]
+
+
+def _instead_of_rtx() -> str:
+    return f"full TensorRT: {install('tensorrt')}; or .onnx files on ONNX Runtime: --provider cuda"
 
 
 def _needed() -> str:
@@ -123,7 +124,7 @@ def _needed() -> str:
 def _distribution(package: str, extra: str, purpose: str) -> Finding:
     """A heavy package, found without importing it."""
     if find_spec(package) is None:
-        return Finding(package, False, f"not installed; for {purpose}", INSTALL.format(extra))
+        return Finding(package, False, f"not installed; for {purpose}", install(extra))
     return Finding(package, True, _version(package) or "installed")
 
 

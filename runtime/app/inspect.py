@@ -23,6 +23,7 @@ from runtime.engine.compatibility import check_is_engine, check_machine, onnx_na
 from runtime.engine.precision_audit import Audit, audit_onnx, audit_rtx_plan, inspect_engine
 from runtime.errors import CardError, DeployError, DeviceError, InputError
 from runtime.files import existing_file, sha256_of
+from runtime.installing import install
 from runtime.metadata import embedded_metadata
 from runtime.onnx.frame_file import frame_file
 from runtime.onnx.graph import read_graph
@@ -147,7 +148,7 @@ def _machine_fact(path: Path, sidecar: Sidecar | None, card_file: str | Path | N
 
 def _onnx_fact(path: Path, card_file: str | Path | None) -> str:
     if find_spec("onnxruntime") is None:
-        return "cannot run it: onnxruntime is missing: pip install 'refinenet-deploy[export]'"
+        return f"cannot run it: onnxruntime is missing: {install('onnxruntime')}"
     from runtime.onnx.session import OnnxSession
 
     graph = read_graph(path)

@@ -302,7 +302,7 @@ def test_without_tensorrt_it_says_what_to_type(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorrt_api, "find_spec", lambda _: None)
-    with pytest.raises(MissingPackage, match=r"pip install 'refinenet-deploy\[tensorrt\]'"):
+    with pytest.raises(MissingPackage, match=r"pip install '.*\[tensorrt\]'"):
         to_engine(exported / "street.fp16.onnx", replace(RTX, runtime="tensorrt"))
 
 

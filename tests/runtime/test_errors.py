@@ -39,6 +39,4 @@ def test_what_catches_value_errors_does_not_say_an_input_error_twice(tmp_path: P
 
 
 def test_the_runtime_says_that_it_is_typed() -> None:
-    folder = Path(runtime.__file__).parent
-    assert (folder / "py.typed").is_file()
-    assert '"runtime": ["py.typed"]' in (folder.parent / "setup.py").read_text(encoding="utf-8")
+    assert (Path(runtime.__file__).parent / "py.typed").is_file()

