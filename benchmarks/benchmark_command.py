@@ -88,7 +88,8 @@ def _benchmark_parser() -> Parser:
         "--json record.json",
     )
     add = parser.add_argument
-    add("models", nargs="+", type=Path, metavar="MODEL", help=".onnx, .engine, or a folder of them")
+    models_help = ".onnx, .engine, a folder of them, or the name of shipped weights, for PyTorch"
+    add("models", nargs="+", type=Path, metavar="MODEL", help=models_help)
     add("--images", type=Path, help="an image or a folder of images (default: those of --data)")
     add(
         "--limit", type=positive, metavar="N", help="at most N images, evenly spaced (default: all)"
@@ -181,6 +182,7 @@ def _benchmark_parser() -> Parser:
 
 
 def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
+    from benchmarks.backends.backend import models_and_weights
     from benchmarks.images import Labels
     from benchmarks.measure import BenchmarkOptions
     from benchmarks.pictures import pictures_path
@@ -188,12 +190,13 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
     from benchmarks.scenarios.rounds import Patience
     from benchmarks.scenarios.scenarios import StopRule
 
-    _check_used(given)
+    models, weights = models_and_weights(given.models, given.weights)
+    _check_used(given, weights)
     against = given.against or ("torch",)
     labels = Labels(given.dataset or "camvid", given.data, given.split or "val")
     return BenchmarkOptions(
-        models=tuple(given.models),
-        weights=given.weights,
+        models=models,
+        weights=weights,
         images=given.images,
         labels=labels if given.data else None,
         against=tuple(word for word in AGAINST if word in against or "all" in against),
@@ -212,12 +215,12 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
     )
 
 
-def _check_used(given: argparse.Namespace) -> None:
+def _check_used(given: argparse.Namespace, weights: str | None) -> None:
     """Raises InputError for an option that would change nothing, or lacks the one it needs."""
     if given.pictures and given.json is None:
         raise InputError("--pictures are kept beside a record; give --json FILE too")
     needs_weights = [word for word in given.against or () if word in (*OF_WEIGHTS, "all")]
-    if needs_weights and given.weights is None:
+    if needs_weights and weights is None:
         raise InputError(
             f"--against {needs_weights[0]} needs the weights that the models were exported from; "
             "give --weights FILE, or a shipped name such as lw-mobilenetv2-camvid"

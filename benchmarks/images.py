@@ -143,7 +143,7 @@ def common_geometries(
     models = [entry for entry in candidates if entry.card.input_shape is not None]  # not weights
     own_sizes = [entry.card.frame_size for entry in models]
     sizes = sizes or list(dict.fromkeys(size for size in own_sizes if size is not None))
-    if not models or not sizes:
+    if not sizes:
         raise InputError("the models take frames of any size; choose one, such as --size 360x480")
     for model, own_size in zip(models, own_sizes, strict=True):
         if model.batch not in (None, *batches):
@@ -158,8 +158,9 @@ def common_geometries(
                 f"{_one_of(_text(size) for size in sizes)}, as --size says"
             )
     _check_alike(candidates, "classes")
-    _check_alike(models, "resize_policy")
-    return tuple(replace(models[0].card, input_shape=(None, *size, 3)) for size in sizes)
+    _check_alike(models or candidates, "resize_policy")
+    shared = (models or candidates)[0].card
+    return tuple(replace(shared, input_shape=(None, *size, 3)) for size in sizes)
 
 
 def _text(size: tuple[int, int] | None) -> str:

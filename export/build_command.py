@@ -12,7 +12,7 @@ from typing import Any
 from export.building.engine_options import DEFAULT_PROFILE, HARDWARE, WEIGHTS, Profile
 from runtime.arguments import DONE, Parser, one_line, print_written
 from runtime.errors import InputError
-from runtime.files import existing_file
+from runtime.shipped import graph_file
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _build(options: BuildOptions) -> int:
     from runtime.card import read_sidecar
 
     for path in options.onnx:
-        existing_file(path)
+        graph_file(path)
     if options.refit is not None:
         return _refit(options.refit, options.onnx)
     runtime = options.runtime or tensorrt_api.default_runtime()

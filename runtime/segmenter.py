@@ -17,11 +17,11 @@ from runtime.cuda.gpu_frames import GpuFrames, gpu_frames, is_on_gpu
 from runtime.engine.engine import Engine
 from runtime.engine.loaded_engine import EngineOptions
 from runtime.errors import DeployError, InputError
-from runtime.files import existing_file
 from runtime.frames import Frame, Mask, check_frame, check_out
 from runtime.mask_stream import MaskStream
 from runtime.resize import fit, restore
 from runtime.session import Session, fitting_card, open_session
+from runtime.shipped import graph_file
 
 GpuFrame = Any  # an object with __dlpack__ or __cuda_array_interface__
 SizedBatch = tuple[Frame | GpuFrames, tuple[int, int]]  # a batch of one, and the mask's size
@@ -59,7 +59,7 @@ class Segmenter:
 
         Raises InputError for any other file, and what OnnxSession.open or Engine.open raises.
         """
-        return cls(open_session(existing_file(path), provider, card, threads, options))
+        return cls(open_session(graph_file(path), provider, card, threads, options))
 
     def __init__(self, session: Session) -> None:
         self._session, self._closed = session, False

@@ -16,6 +16,7 @@ from runtime.card import Card, needed_card, read_card, read_sidecar
 from runtime.errors import DeployError, InputError
 from runtime.files import existing_file
 from runtime.onnx.frame_file import read_frame_card
+from runtime.shipped import shipped_weights
 from runtime.tensorrt_api import TITLES
 
 MODEL_ENDINGS = (".onnx", ".engine")
@@ -117,6 +118,19 @@ class Candidate:
             return f"it takes {self.batch} frames at a time"
         own = self.card.frame_size
         return None if own in (None, size) else f"it takes frames of {own[0]}x{own[1]}"
+
+
+def models_and_weights(
+    models: Sequence[Path], weights: str | None
+) -> tuple[tuple[Path, ...], str | None]:
+    """The models that are files, and the weights for PyTorch, for which the name of shipped weights
+    among the models stands; InputError for weights of several networks."""
+    named = [str(model) for model in models if shipped_weights(model) is not None]
+    files = tuple(model for model in models if str(model) not in named)
+    found = list(dict.fromkeys([*named, *([weights] if weights else [])]))
+    if len(found) > 1:
+        raise InputError(f"weights of one network at a time; found {', '.join(found)}")
+    return files, found[0] if found else None
 
 
 def model_files(paths: Sequence[str | Path]) -> list[Path]:

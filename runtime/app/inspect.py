@@ -22,11 +22,12 @@ from runtime.card import (
 from runtime.engine.compatibility import check_is_engine, check_machine, onnx_name
 from runtime.engine.precision_audit import Audit, audit_onnx, audit_rtx_plan, inspect_engine
 from runtime.errors import CardError, DeployError, DeviceError, InputError
-from runtime.files import existing_file, sha256_of
+from runtime.files import sha256_of
 from runtime.installing import install
 from runtime.metadata import embedded_metadata
 from runtime.onnx.frame_file import frame_file
 from runtime.onnx.graph import read_graph
+from runtime.shipped import file_or_shipped
 
 KINDS = MappingProxyType(
     {".safetensors": "weights", ".onnx": "ONNX file", ".engine": "TensorRT engine"}
@@ -38,13 +39,14 @@ Facts = dict[str, str]
 def inspect_file(path: str | Path, card_file: str | Path | None = None) -> Facts:
     """The facts about a .safetensors, .onnx or .engine file, by name, in the order to show them.
 
+    path: the name of shipped weights serves too.
     card_file: the card of a file that carries none.
 
     Raises InputError for another file, also where only its name is an engine's, and for one that
     ONNX Runtime cannot load; CardError if its card is malformed or contradicts itself;
     EngineMismatch if it is not the file that its sidecar describes.
     """
-    path = existing_file(path)
+    path = file_or_shipped(path)
     if path.suffix not in KINDS:
         raise InputError(f"{path} ends in '{path.suffix}'; expected one of {', '.join(KINDS)}")
     size_mb = path.stat().st_size / 1e6

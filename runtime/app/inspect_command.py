@@ -15,7 +15,11 @@ def inspect(arguments: Sequence[str]) -> int:
         "What a weights, ONNX or engine file is, and whether this machine can run it.",
         "refinenet inspect build/street.fp16.rtx.engine",
     )
-    parser.add_argument("file", type=Path, help=".safetensors, .onnx or .engine")
+    parser.add_argument(
+        "file",
+        type=Path,
+        help=".safetensors, .onnx or .engine, or the name of shipped weights",
+    )
     parser.add_argument("--card", type=Path, help="the card of a file that carries none")
     given = parser.parse_args(arguments)
     from runtime.app.inspect import inspect_file
