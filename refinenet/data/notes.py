@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from refinenet.data.datasets import LabelledImages
 from refinenet.data.labels import read_classes
@@ -20,7 +21,7 @@ TURNED = (
 )
 
 
-def training_notes(images: LabelledImages) -> list[str]:
+def training_notes(images: LabelledImages, *, quiet: bool = False) -> list[str]:
     """What to know before a training: classes without a pixel, images that EXIF turns.
 
     Labels are read until every class was seen, which is soon in ordinary data.
@@ -28,7 +29,9 @@ def training_notes(images: LabelledImages) -> list[str]:
     Raises InputError for a label that cannot be used.
     """
     dataset, pixels = images.dataset, np.zeros(256, np.int64)
-    for _, label in images.pairs:
+    # None: shown on a terminal only, where it takes longer than two seconds
+    labels = tqdm(images.pairs, "labels", leave=False, unit="label", delay=2, disable=quiet or None)
+    for _, label in labels:
         try:
             pixels += np.bincount(read_classes(label, dataset).ravel(), minlength=256)
         except InputError as error:

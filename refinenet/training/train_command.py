@@ -65,7 +65,8 @@ def train(arguments: Sequence[str]) -> int:
 
     options = TrainOptions(recipe=take_recipe(given), **given)
     if is_first_process():
-        for note in training_notes(open_dataset(options.dataset, options.data, "train")):
+        images = open_dataset(options.dataset, options.data, "train")
+        for note in training_notes(images, quiet=options.quiet):
             print(f"refinenet train: {one_line(note)}", file=sys.stderr)
     best = train(options)
     if is_first_process():
