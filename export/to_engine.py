@@ -18,10 +18,11 @@ from export.building.builder_config import configure, network_flags, refuse_on_r
 from export.building.engine_options import DEFAULT_PROFILE, EngineOptions, Profile, Shape
 from export.building.onnx_parser import parse
 from runtime import tensorrt_api
-from runtime.card import Card, check_external_data, needed_card, write_sidecar
+from runtime.card import CARD_KEY, Card, check_external_data, needed_card, write_sidecar
 from runtime.cuda import gpu
 from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, only_writer, sha256_of, written_whole
+from runtime.metadata import embedded_metadata
 from runtime.onnx.frame_file import read_frame_card, require_plain_mask
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
@@ -45,9 +46,8 @@ def to_engine(
     onnx_path = existing_file(onnx_path)
     if onnx_path.suffix != ".onnx":
         raise InputError(f"{onnx_path} is not an .onnx file; export the weights first")
-    given = needed_card(onnx_path, card_file)
-    card = read_frame_card(onnx_path, given)
-    if given is not None:
+    card = read_frame_card(onnx_path, needed_card(onnx_path, card_file))
+    if CARD_KEY not in embedded_metadata(onnx_path):
         require_plain_mask(onnx_path)
     check_external_data(onnx_path, card)
     profiles = _profiles(onnx_path, card, options)

@@ -143,6 +143,8 @@ def _in_chunks(
             return
         first, second = struct.unpack(header, given)
         kind, length = (second, first) if isinstance(second, bytes) else (first, second)
+        if not kind.strip().isalnum():  # not a name: the file goes on with something else
+            return
         if kind == wanted:
             prefixed = file.read(6) == b"Exif\0\0"
             yield position + (14 if prefixed else 8)

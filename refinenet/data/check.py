@@ -18,7 +18,7 @@ from refinenet.data.notes import TURNED, absent_classes
 from runtime.errors import InputError
 from runtime.files import existing_folder, sha256_of
 from runtime.frames import Mask
-from runtime.photo import Peculiarities, turned_note
+from runtime.photo import Peculiarities, left_out, turned_note
 
 UNION = "trainval"  # VOC's name for train and val together: checked only when it is asked for
 SHOWN_PROBLEMS = 20
@@ -94,15 +94,19 @@ def check_dataset(options: CheckOptions) -> Findings:
                 bar.update()
     looked_for = options.splits or dataset.splits
     absent = tuple(split for split in looked_for if split not in splits and split != UNION)
-    notes = [note for split in splits for note in _notes(dataset, split, census[split])]
+    notes = [note for split in splits for note in _notes(dataset, split, census[split], root)]
     return Findings(dataset, census, absent, tuple(problems), tuple(notes))
 
 
-def _notes(dataset: Dataset, split: str, census: Census) -> list[str]:
+def _notes(dataset: Dataset, split: str, census: Census, root: Path) -> list[str]:
     notes = absent_classes(dataset, census.pixels, census.unknown)
     if dataset.turned:
         notes += turned_note(census.seen.turned, TURNED)
-    return [f"{split}: {note}" for note in [*notes, *census.seen.dark_notes()]]
+    notes += census.seen.dark_notes()
+    layout = dataset.splits[split]
+    if layout.names is None and (others := left_out(layout.folder(root))):
+        notes.append(others)
+    return [f"{split}: {note}" for note in notes]
 
 
 def _splits_there(dataset: Dataset, root: Path) -> tuple[str, ...]:

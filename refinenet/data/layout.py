@@ -41,7 +41,11 @@ class Split:
         """Whether the list of the split, or else its folder of images, is there."""
         if isinstance(self.names, str):
             return (root / self.names).is_file()
-        return (root / self.images.partition(NAME)[0].rpartition("/")[0]).is_dir()
+        return self.folder(root).is_dir()
+
+    def folder(self, root: Path) -> Path:
+        """The folder that the images lie in or below."""
+        return root / self.images.partition(NAME)[0].rpartition("/")[0]
 
     def pair(self, root: Path, name: str) -> tuple[Path, Path]:
         """The paths of an image and of its label."""

@@ -89,6 +89,13 @@ def test_a_class_that_is_merely_rare_gets_no_id_map(tmp_path: Path) -> None:
     assert "id_map" not in said
 
 
+def test_images_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    file = field(tmp_path, [0, 1])
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "a.avif"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    assert "1 AVIF, 2 HEIC" in notes(tmp_path, file)
+
+
 def test_notes_change_no_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = field(tmp_path, [0, 255])
     assert main(["data", "check", str(tmp_path), "--dataset", file]) == 0
