@@ -15,8 +15,6 @@ Every message says what was found, what was expected, and what to do.
 
 from __future__ import annotations
 
-from runtime.installing import install
-
 
 class DeployError(Exception):
     """The user's input or environment is wrong."""
@@ -44,6 +42,8 @@ class MissingPackage(DeployError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        from runtime.installing import install  # metadata of packages, for the rare case alone
+
         super().__init__(
             f"{purpose} needs the package {package}, which is not installed. "
             f"Install it: {install(extra)}"

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from runtime.cuda import gpu
 from runtime.errors import DeviceError, InputError, MissingPackage
-from runtime.installing import install
 
 MODULES = MappingProxyType({"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"})
 LEAN_MODULES = ("tensorrt_lean", "tensorrt_dispatch")  # they run version-compatible engines only
@@ -58,6 +57,8 @@ def load(runtime: str) -> TensorRT:
         raise InputError(f"runtime '{runtime}' is unknown; expected one of {', '.join(MODULES)}")
     if not is_installed(runtime):
         raise MissingPackage(MODULES[runtime], runtime, TITLES[runtime])
+    from runtime.installing import install  # metadata of packages, which nothing else needs
+
     module = _imported(MODULES[runtime], install(runtime, "--force-reinstall"))
     return TensorRT(runtime, str(module.__version__), module)
 
