@@ -70,9 +70,11 @@ class TritonPythonModel:
 
 
 def _check_tensors() -> None:
-    """An older python backend beside numpy 2 answers with empty masks and reports no error."""
-    tensor = pb_utils.Tensor("check", np.arange(4, dtype=np.uint8))
-    if tensor.as_numpy().tolist() != [0, 1, 2, 3]:
+    """An older python backend beside numpy 2 answers with empty masks and reports no error: it
+    takes an array for one of 0 bytes, which its own copy shows."""
+    values = np.arange(1, 65, dtype=np.uint8)
+    copy = pb_utils.Tensor.from_dlpack("copy", pb_utils.Tensor("values", values))
+    if not np.array_equal(copy.as_numpy(), values):
         raise RuntimeError(
             f"this Triton's python backend cannot use numpy {np.__version__}: it would answer with "
             "empty masks. Install 'numpy<2' and 'opencv-python-headless<4.12'"
