@@ -13,6 +13,7 @@ from benchmarks.records.measurements import MULTI, SCENARIOS, SERVER, SINGLE
 from runtime.arguments import DONE, Parser, choices, positive, size, whole
 from runtime.errors import DeviceError, InputError
 from runtime.files import output_folder
+from runtime.remote.address import model_argument
 
 if TYPE_CHECKING:  # measuring needs torch's datasets; --help does not
     from benchmarks.measure import BenchmarkOptions
@@ -45,7 +46,7 @@ def benchmark(arguments: Sequence[str]) -> int:
     if given.roofline:
         from benchmarks.roofline.measure_roofline import with_roofline
 
-        record = with_roofline(record, options.models)
+        record = with_roofline(record, options.files)
         if json_file is not None:  # again: nothing measured is lost where the roofline fails
             write_record(json_file, record)
     print(tables([record]))
@@ -88,7 +89,13 @@ def _benchmark_parser() -> Parser:
         "--json record.json",
     )
     add = parser.add_argument
-    add("models", nargs="+", type=Path, metavar="MODEL", help=".onnx, .engine, or a folder of them")
+    add(
+        "models",
+        nargs="+",
+        type=model_argument,
+        metavar="MODEL",
+        help=".onnx, .engine, a folder of them, or triton://HOST:PORT/NAME for a served one",
+    )
     add("--images", type=Path, help="an image or a folder of images (default: those of --data)")
     add(
         "--limit", type=positive, metavar="N", help="at most N images, evenly spaced (default: all)"

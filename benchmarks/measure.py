@@ -20,6 +20,7 @@ from benchmarks.backends.backend import (
     file_candidates,
     model_files,
     reason_of,
+    served_candidate,
 )
 from benchmarks.backends.entrants import Entrant, opened, running
 from benchmarks.host.environment import environment, machine_state
@@ -39,7 +40,7 @@ from runtime.card import Card
 class BenchmarkOptions:
     """What to measure, with what, and for how long.
 
-    models: .onnx and .engine files, or folders of them.
+    models: .onnx and .engine files, folders of them, and addresses of served models.
     weights: a file or a shipped name; PyTorch with them is measured too, as the reference.
     against: what else runs the weights and the .onnx files, see VARIANTS and PROVIDERS.
     images: a file or a folder; None takes those of `labels`. limit: of the images, None for all.
@@ -51,7 +52,7 @@ class BenchmarkOptions:
     pictures: where to keep some frames and every backend's masks of them, or None.
     """
 
-    models: tuple[Path, ...]
+    models: tuple[Path | str, ...]
     weights: str | None = None
     against: tuple[str, ...] = ("torch",)
     images: Path | None = None
@@ -66,6 +67,11 @@ class BenchmarkOptions:
     load: Load = field(default_factory=Load)
     total_seconds: float | None = None
     pictures: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The models that lie on this machine."""
+        return tuple(model for model in self.models if isinstance(model, Path))
 
 
 def measure(options: BenchmarkOptions, command: str, quiet: bool = False) -> Record:
@@ -136,9 +142,10 @@ def candidates_of(options: BenchmarkOptions) -> tuple[list[Candidate], str | Non
     """PyTorch first, the reference before all, if weights are given; and the reference's name."""
     files = [
         candidate
-        for file in model_files(options.models)
+        for file in model_files(options.files)
         for candidate in file_candidates(file, options.threads, options.against)
     ]
+    files += [served_candidate(model) for model in options.models if isinstance(model, str)]
     if options.weights is None:
         return files, None
     from benchmarks.backends.torch_backends import REFERENCE, torch_candidates
@@ -220,7 +227,8 @@ def _add_budget(entrant: Entrant, inputs: Inputs, geometries: Sequence[Card]) ->
     geometry = next(g for g in geometries if own in (None, g.frame_size))
     candidate = entrant.candidate
     try:
-        if candidate.file.suffix == ".engine" and not candidate.streamed:
+        is_engine = candidate.served is None and candidate.file.suffix == ".engine"
+        if is_engine and not candidate.streamed:
             entrant.phases = _phases(candidate, inputs.timed_frames(geometry))
         budget = frame_budget(entrant.judged, inputs.timed_files(), geometry)
         entrant.budget = with_phases(budget, entrant.phases)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from runtime.arguments import DONE, Parser, positive
 from runtime.errors import InputError
+from runtime.remote.address import model_argument
 
 if TYPE_CHECKING:
     from runtime.app.video import Outcome, Render, Write
@@ -28,7 +29,7 @@ class SegmentOptions:
     """The command, as typed."""
 
     source: str
-    model: Path
+    model: Path | str
     output: Path
     overlay: bool
     legend: bool
@@ -67,7 +68,12 @@ def _segment_options(arguments: Sequence[str], program: str) -> SegmentOptions:
         metavar="INPUT",
         help="image, folder, video, camera index or device, URL, GStreamer pipeline",
     )
-    parser.add_argument("--model", type=Path, required=True, help=".onnx or .engine")
+    parser.add_argument(
+        "--model",
+        type=model_argument,
+        required=True,
+        help=".onnx, .engine, or triton://HOST:PORT/NAME for a served one",
+    )
     parser.add_argument(
         "--output",
         type=Path,

@@ -34,7 +34,7 @@ class ServedModel:
     on_gpu: bool
     frames: str
     masks: str
-    input_shape: tuple[int | None, ...]
+    input_shape: tuple[int | None, int | None, int | None, int]
     batch_limits: tuple[int, int]
     server: str
 
@@ -91,7 +91,7 @@ def from_config(
         any(group.get("kind") == "KIND_GPU" for group in config.get("instance_group", [])),
         inputs[0]["name"],
         outputs[0]["name"],
-        shape,
+        (shape[0], shape[1], shape[2], 3),
         limits,
         server,
     )

@@ -55,7 +55,8 @@ class TritonSession:
 
     def __init__(self, client: Any, served: ServedModel) -> None:
         self._client, self.served = client, served
-        self.card, self.input_shape = served.card, served.input_shape
+        self.card = served.card
+        self.input_shape: tuple[int | None, ...] = served.input_shape
         self.batch_limits, self.output_kind = served.batch_limits, "mask"
         self._frames: SharedBuffer | None = None
         self._masks: SharedBuffer | None = None
