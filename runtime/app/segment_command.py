@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from runtime.app.shards import Shard, shard
+from runtime.app.shards import Shard, Target, add_shards, left_to_do, refuse_shards
 from runtime.arguments import DONE, Parser, positive
 from runtime.errors import InputError
 from runtime.remote.address import model_argument
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from runtime.app.video import Outcome, Render, Write
     from runtime.app.video_source import VideoSource
     from runtime.segmenter import Segmenter
-
-
-FOR_FOLDERS = "--shard and --skip-existing are for folders of images; leave them out"
 
 
 @dataclass(frozen=True)
@@ -100,17 +97,7 @@ def _segment_options(arguments: Sequence[str], program: str) -> SegmentOptions:
         metavar="SECONDS",
         help="how long a camera or stream may stay away before it is given up (default 60)",
     )
-    parser.add_argument(
-        "--shard",
-        type=shard,
-        metavar="I/N",
-        help="of a folder's images, only part I of N, from 0 to N-1: one for each of N processes",
-    )
-    parser.add_argument(
-        "--skip-existing",
-        action="store_true",
-        help="leave out a folder's images whose output is there: go on where a run was ended",
-    )
+    add_shards(parser)
     return SegmentOptions(**vars(parser.parse_args(arguments)))
 
 
@@ -141,49 +128,31 @@ def _segment_images(options: SegmentOptions, program: str) -> int:
             raise InputError(f"{name} is for videos and cameras; leave it out for images")
     _check_legend(options, as_png=True)
     planned = images.plan(Path(options.source), options.output)
-    planned, there = _left_to_do(options, planned, program)
+    look = [name for name in ("overlay", "legend", "side_by_side") if getattr(options, name)]
+    planned, notes = left_to_do(
+        planned,
+        Path(options.source),
+        Target(options.output, options.model, options.card, look),
+        options.shard,
+        options.skip_existing,
+    )
     if not planned:  # a shard may be empty, or done
-        print(f"{options.output}: nothing left to do; {there} files are there already")
+        print(f"{options.output}: nothing left to do", *notes, sep="; ")
         return DONE
     with _opened(options) as segmenter:
         started = time.perf_counter()
         write = _png_writer(segmenter, options)
         count = images.segment_images(segmenter, planned, write, quiet=options.quiet)
-        print(_summary(options, segmenter, count, time.perf_counter() - started))
+        print(_summary(options, segmenter, count, time.perf_counter() - started), *notes, sep="; ")
     _print_notes(segmenter, program)
     return DONE
-
-
-def _left_to_do(
-    options: SegmentOptions, planned: list[tuple[Path, Path]], program: str
-) -> tuple[list[tuple[Path, Path]], int]:
-    """The images that this process is to segment, and how many of its images are done."""
-    from runtime.app import shards
-
-    source, output = Path(options.source), options.output
-    if not source.is_dir():
-        if options.shard is not None or options.skip_existing:
-            raise InputError(FOR_FOLDERS)
-        return planned, 0
-    left, there = shards.rest(source, planned, options.shard, options.skip_existing)
-    if not options.skip_existing:
-        shards.check_no_earlier_run(output)
-        return left, there
-    look = [name for name in ("overlay", "legend", "side_by_side") if getattr(options, name)]
-    if not shards.check_same_run(output, options.model, options.card, look) and there:
-        print(
-            f"{program}: {there} files of {output} are kept; nothing says which model made them",
-            file=sys.stderr,
-        )
-    return left, there
 
 
 def _segment_video(options: SegmentOptions, program: str) -> int:
     from runtime.app import video
     from runtime.app.video_source import Patience, VideoSource
 
-    if options.shard is not None or options.skip_existing:
-        raise InputError(FOR_FOLDERS)
+    refuse_shards(options.shard, options.skip_existing)
     _silence_opencv()
     video.check_video_target(options.output)
     _check_legend(options, as_png=video.is_folder(options.output))

@@ -44,39 +44,81 @@ def shard(text: str) -> Shard:
     return Shard(int(index), int(count))
 
 
-def rest(
-    source: Path,
+def add_shards(parser: argparse.ArgumentParser) -> None:
+    """The options --shard and --skip-existing."""
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="of a folder's images, only part I of N, from 0 to N-1: one for each of N processes",
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out a folder's images whose output is there: go on where a run was ended",
+    )
+
+
+def refuse_shards(part: Shard | None, skip_existing: bool) -> None:
+    """InputError if either option was given."""
+    if part is not None or skip_existing:
+        raise InputError("--shard and --skip-existing are for folders of images; leave them out")
+
+
+@dataclass(frozen=True)
+class Target:
+    """output: the folder. model: a file, or the address of a served model. card: of a model that
+    carries none. look: what is written, such as "overlay"."""
+
+    output: Path
+    model: Path | str
+    card: Path | None
+    look: Sequence[str]
+
+
+def left_to_do(
     planned: Sequence[tuple[Path, Path]],
+    source: Path,
+    target: Target,
     part: Shard | None,
     skip_existing: bool,
-) -> tuple[list[tuple[Path, Path]], int]:
-    """The shard's images without those whose target exists, and how many those are.
+) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """The shard's images without those that are done, and what the user may want to know of them.
 
-    A target is written whole or not at all, so that one that exists is finished.
+    planned: every image of the source and the file that is written for it. A file is written whole
+    or not at all, so that one that exists is finished.
+
+    Raises InputError if the source is no folder, or if the output holds files of another model.
     """
+    if not source.is_dir():
+        refuse_shards(part, skip_existing)
+        return list(planned), []
     own = [
-        (image, target)
-        for image, target in planned
+        (image, file)
+        for image, file in planned
         if part is None or part.holds(image.relative_to(source).as_posix())
     ]
-    left = [pair for pair in own if not (skip_existing and pair[1].exists())]
-    return left, len(own) - len(left)
+    if not skip_existing:
+        _check_no_earlier_run(target.output)
+        return own, []
+    left = [pair for pair in own if not pair[1].exists()]
+    told = _check_same_run(target)
+    there = len(own) - len(left)
+    notes = [f"{there} files were there"] if there else []
+    return left, notes if told or not there else [*notes, "nothing says which model made those"]
 
 
-def check_same_run(output: Path, model: Path | str, card: Path | None, look: Sequence[str]) -> bool:
+def _check_same_run(target: Target) -> bool:
     """Keep in the output folder what its files are made with, and refuse to go on with another.
 
-    model: a file, or the address of a served model. look: what is written, such as "overlay".
-
     Returns whether the folder told what its files were made with; False for the first such run.
-    Raises InputError if that was another model, card or look.
     """
     made = {
-        "model": _identity(model),
-        "card": None if card is None else sha256_of(existing_file(card)),
-        "look": list(look),
+        "model": _identity(target.model),
+        "card": None if target.card is None else sha256_of(existing_file(target.card)),
+        "look": list(target.look),
     }
-    note = output / NOTE
+    note = target.output / NOTE
     if not note.exists():
         with written_whole(note) as temporary:
             temporary.write_text(json.dumps(made) + "\n", encoding="utf-8")
@@ -87,15 +129,15 @@ def check_same_run(output: Path, model: Path | str, card: Path | None, look: Seq
         before = None
     if before != made:
         raise InputError(
-            f"{output} holds files of another model or of other options, and --skip-existing would "
-            f"mix them with these; choose another --output, or delete the files and {NOTE}"
+            f"{target.output} holds files of another model or of other options, and "
+            "--skip-existing would mix them with these; choose another --output, or delete the "
+            f"files and {NOTE}"
         )
     return True
 
 
-def check_no_earlier_run(output: Path) -> None:
-    """InputError if the folder says what its files were made with: files written over them would
-    make that untrue."""
+def _check_no_earlier_run(output: Path) -> None:
+    """Files written over those of such a run would make its note untrue."""
     if (output / NOTE).exists():
         raise InputError(
             f"{output} was filled with --skip-existing; go on with that, choose another --output, "
