@@ -37,23 +37,26 @@ class TritonSession:
     """
 
     @classmethod
-    def open(cls, address: str, card: str | Path | None = None) -> TritonSession:
+    def open(
+        cls, address: str, card: str | Path | None = None, *, shared_memory: bool = True
+    ) -> TritonSession:
         """Connect. address: triton://HOST:PORT/NAME. card: of a model that is served without one.
 
-        Frames and masks travel through shared memory where the server is on this machine and can
-        open it, else in gRPC's messages; the description says which.
+        shared_memory: let frames and masks travel through shared memory where the server is on this
+        machine and can open it. Elsewhere, or with False, they travel in gRPC's messages; the
+        description says which.
 
         Raises what served_model raises.
         """
         place = parse_address(address)
         client = open_client(place)
         try:
-            return cls(client, describe(client, place, card))
+            return cls(client, describe(client, place, card), shared_memory=shared_memory)
         except BaseException:
             client.close()
             raise
 
-    def __init__(self, client: Any, served: ServedModel) -> None:
+    def __init__(self, client: Any, served: ServedModel, *, shared_memory: bool) -> None:
         self._client, self.served = client, served
         self.card = served.card
         self.input_shape: tuple[int | None, ...] = served.input_shape
@@ -62,7 +65,8 @@ class TritonSession:
         self._masks: SharedBuffer | None = None
         # A mask that the server did not write is noticed by an id that is no class.
         self._shares = (
-            len(self.card.classes) <= UNWRITTEN
+            shared_memory
+            and len(self.card.classes) <= UNWRITTEN
             and served.address.is_on_this_machine()
             and self._can_share()
         )
@@ -106,6 +110,18 @@ class TritonSession:
             f"a frame of shape {frames.shape} on the GPU, and {self.served.address} is a server; "
             "give a numpy array"
         )
+
+    def statistics_ms(self) -> dict[str, float]:
+        """How long all requests so far were in each part of the server, in milliseconds: queue,
+        compute_input, compute_infer, compute_output."""
+        self._require_open()
+        with failures_named(self.served.address):
+            answer = self._client.get_inference_statistics(
+                self.served.address.name, client_timeout=ANSWER_SECONDS
+            )
+        counted = answer.model_stats[0].inference_stats
+        names = ("queue", "compute_input", "compute_infer", "compute_output")
+        return {name: getattr(counted, name).ns / 1e6 for name in names}
 
     def _by_message(self, frames: Frame) -> NDArray[np.uint8]:
         from tritonclient.grpc import InferInput, InferRequestedOutput

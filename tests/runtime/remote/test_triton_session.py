@@ -15,7 +15,6 @@ from triton_server import ROOT, TritonServer, triton_server
 from export.serving.plan import PYTHON, TritonOptions
 from export.serving.repository import triton_repository
 from runtime.errors import DeployError, DeviceError, InputError
-from runtime.remote.address import Address
 from runtime.remote.triton_session import TritonSession
 
 pytestmark = pytest.mark.serving
@@ -33,13 +32,10 @@ def frames(*shape: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
 
 
-def test_frames_travel_by_memory_or_by_message(
-    repository: Path, start_triton: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_travel_by_memory_or_by_message(repository: Path, start_triton: Start) -> None:
     address = start_triton(repository).address("toy")
     by_memory = TritonSession.open(address)
-    monkeypatch.setattr(Address, "is_on_this_machine", lambda _: False)
-    by_message = TritonSession.open(address)
+    by_message = TritonSession.open(address, shared_memory=False)
     for session, way in ((by_memory, "shared memory"), (by_message, "gRPC messages")):
         with session:
             assert session.description.endswith(way)
@@ -94,17 +90,14 @@ def test_a_backend_that_would_answer_with_nothing_does_not_start(
 
 
 @pytest.mark.usefixtures("start_triton")
-def test_empty_masks_are_refused(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_empty_masks_are_refused(repository: Path, tmp_path: Path) -> None:
     file = repository / "toy/1/model.py"
     unchecked = file.read_text().replace("        _check_tensors()\n", "")
     file.write_text(unchecked)
     with triton_server(repository, tmp_path / "log", packages=ROOT / ".venv") as server:
         for shares in (True, False):
-            monkeypatch.setattr(Address, "is_on_this_machine", lambda _, here=shares: here)
             with (
-                TritonSession.open(server.address("toy")) as session,
+                TritonSession.open(server.address("toy"), shared_memory=shares) as session,
                 pytest.raises(DeviceError, match="numpy<2"),
             ):
                 session(frames(1, 8, 8))
