@@ -1,7 +1,7 @@
 """How long a folder takes in one process, in shards side by side, and on Ray; with equal masks.
 
-python -m tools.folder_cost street.fp32.onnx photos --processes 2 --ray-python .venv-ray/bin/python \
-    --json benchmarks/results/folder.json
+python -m tools.folder_cost street.fp32.onnx photos --processes 2 \
+    --ray-python .venv-ray/bin/python --json benchmarks/results/folder.json
 
 Wall time from the start of the command to its end: interpreters, loading and Ray's start included.
 """
