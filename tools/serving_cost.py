@@ -26,6 +26,7 @@ from runtime.arguments import DONE, Parser, positive, run_command
 from runtime.errors import CheckFailed
 from runtime.files import sha256_of, written_whole
 from runtime.frames import Frame, images_of, read_frame
+from runtime.remote.served_model import served_model
 from runtime.remote.triton_session import TritonSession
 from runtime.resize import fit
 from runtime.session import open_session
@@ -127,6 +128,8 @@ def main(arguments: Sequence[str]) -> int:
         "before": asdict(before),
         "after": asdict(machine_state()),
         "frame_shapes": sorted({frame.shape for frame in frames}),
+        "server": served_model(given.address).server,
+        "model_sha256": sha256_of(given.model),
         "costs": [asdict(cost) for cost in costs],
     }
     with written_whole(given.json) as temporary:
