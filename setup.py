@@ -43,6 +43,8 @@ setup(
         "cuda12": ["cuda-python>=12.6,<13"],
         "cuda13": ["cuda-python>=13,<14"],
         "pycuda": ["pycuda>=2024.1"],
+        "triton": ["tritonclient[grpc]>=2.60"],
+        "ray": ["ray[data]>=2.50"],
         "bench": [*EXPORT, "nvidia-ml-py>=12"],
         "dev": [
             *EXPORT,

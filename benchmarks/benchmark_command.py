@@ -13,6 +13,7 @@ from benchmarks.records.measurements import MULTI, SCENARIOS, SERVER, SINGLE
 from runtime.arguments import DONE, Parser, choices, positive, size, whole
 from runtime.errors import DeviceError, InputError
 from runtime.files import output_folder
+from runtime.remote.address import model_argument
 
 if TYPE_CHECKING:  # measuring needs torch's datasets; --help does not
     from benchmarks.measure import BenchmarkOptions
@@ -45,7 +46,7 @@ def benchmark(arguments: Sequence[str]) -> int:
     if given.roofline:
         from benchmarks.roofline.measure_roofline import with_roofline
 
-        record = with_roofline(record, options.models, options.card)
+        record = with_roofline(record, options.files, options.card)
         if json_file is not None:  # again: nothing measured is lost where the roofline fails
             write_record(json_file, record)
     print(tables([record]))
@@ -88,8 +89,14 @@ def _benchmark_parser() -> Parser:
         "--json record.json",
     )
     add = parser.add_argument
-    models_help = ".onnx, .engine, a folder of them, or the name of shipped weights, for PyTorch"
-    add("models", nargs="+", type=Path, metavar="MODEL", help=models_help)
+    add(
+        "models",
+        nargs="+",
+        type=model_argument,
+        metavar="MODEL",
+        help=".onnx, .engine, a folder of them, triton://HOST:PORT/NAME for a served one, or the "
+        "name of shipped weights, for PyTorch",
+    )
     add("--images", type=Path, help="an image or a folder of images (default: those of --data)")
     add(
         "--limit", type=positive, metavar="N", help="at most N images, evenly spaced (default: all)"

@@ -20,6 +20,7 @@ from benchmarks.backends.backend import (
     file_candidates,
     model_files,
     reason_of,
+    served_candidate,
 )
 from benchmarks.backends.entrants import Entrant, opened, running
 from benchmarks.host.environment import environment, machine_state
@@ -39,7 +40,7 @@ from runtime.card import Card
 class BenchmarkOptions:
     """What to measure, with what, and for how long.
 
-    models: .onnx and .engine files, or folders of them.
+    models: .onnx and .engine files, folders of them, and addresses of served models.
     weights: a file or a shipped name; PyTorch with them is measured too, as the reference.
     factory: module:function of a network of the user's, for the same; weights fill it.
     against: what else runs the weights and the .onnx files, see VARIANTS and PROVIDERS.
@@ -53,7 +54,7 @@ class BenchmarkOptions:
     card: of models that carry none.
     """
 
-    models: tuple[Path, ...]
+    models: tuple[Path | str, ...]
     weights: str | None = None
     factory: str | None = None
     against: tuple[str, ...] = ("torch",)
@@ -70,6 +71,11 @@ class BenchmarkOptions:
     total_seconds: float | None = None
     pictures: Path | None = None
     card: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The models that lie on this machine."""
+        return tuple(model for model in self.models if isinstance(model, Path))
 
 
 def measure(options: BenchmarkOptions, command: str, quiet: bool = False) -> Record:
@@ -141,9 +147,10 @@ def candidates_of(options: BenchmarkOptions) -> tuple[list[Candidate], str | Non
     the reference."""
     files = [
         candidate
-        for file in model_files(options.models)
+        for file in model_files(options.files)
         for candidate in file_candidates(file, options.threads, options.against, options.card)
     ]
+    files += [served_candidate(model) for model in options.models if isinstance(model, str)]
     if options.weights is None and options.factory is None:
         return files, None
     from benchmarks.backends.origin import Origin
@@ -227,7 +234,8 @@ def _add_budget(entrant: Entrant, inputs: Inputs, geometries: Sequence[Card]) ->
     geometry = next(g for g in geometries if own in (None, g.frame_size))
     candidate = entrant.candidate
     try:
-        if candidate.file.suffix == ".engine" and not candidate.streamed:
+        is_engine = candidate.served is None and candidate.file.suffix == ".engine"
+        if is_engine and not candidate.streamed:
             entrant.phases = _phases(candidate, inputs.timed_frames(geometry))
         budget = frame_budget(entrant.judged, inputs.timed_files(), geometry)
         entrant.budget = with_phases(budget, entrant.phases)

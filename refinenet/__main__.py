@@ -23,7 +23,7 @@ except ImportError:
 
 
 class SubCommand(NamedTuple):
-    """package: where a module NAME_command holds the function NAME.
+    """package: where a module NAME_command holds the function NAME, with _ for each - of the name.
     extra: what to install where a package that it needs is missing."""
 
     package: str
@@ -45,6 +45,9 @@ COMMANDS = MappingProxyType(
         ),
         "export": SubCommand("export", "export", "weights to ONNX: fp32, fp16, int8"),
         "build": SubCommand("export", "rtx", "ONNX to TensorRT engines"),
+        "export-triton": SubCommand(
+            "export.serving", "export", "a model repository for Triton Inference Server"
+        ),
         "verify": SubCommand("export.verify", "export", "every stage against the one before it"),
         "benchmark": SubCommand("benchmarks", "bench", "speed and agreement with PyTorch"),
         "compare": SubCommand(
@@ -59,7 +62,7 @@ COMMANDS = MappingProxyType(
 
 
 def usage() -> str:
-    rows = "\n".join(f"  {name:<10} {row.summary}" for name, row in COMMANDS.items())
+    rows = "\n".join(f"  {name:<13} {row.summary}" for name, row in COMMANDS.items())
     return (
         "usage: refinenet COMMAND [--help]\n\n"
         "From trained RefineNet weights to TensorRT engines that still see what PyTorch saw.\n\n"
@@ -93,7 +96,8 @@ def _tell(arguments: Sequence[str]) -> int:
 def _call(name: str, arguments: Sequence[str]) -> int:
     row = COMMANDS[name]
     try:
-        command = getattr(import_module(f"{row.package}.{name}_command"), name)
+        function = name.replace("-", "_")
+        command = getattr(import_module(f"{row.package}.{function}_command"), function)
         code: int = command(arguments)
     except ImportError as error:
         if (cause := shadow()) is not None:

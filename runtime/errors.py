@@ -6,7 +6,7 @@
     │   └── CheckpointError  weights that fit no known network
     ├── MissingPackage       an optional dependency is not installed
     ├── EngineMismatch       an engine built for another package, version or GPU
-    ├── DeviceError          CUDA, TensorRT or ONNX Runtime refused a call
+    ├── DeviceError          CUDA, TensorRT, ONNX Runtime or a server refused a call
     └── SourceLost           a camera or stream that went away and stayed away
     CheckFailed              the work was done and a check of it failed; exit code 1
 
@@ -55,7 +55,7 @@ class EngineMismatch(DeployError):
 
 
 class DeviceError(DeployError):
-    """CUDA, TensorRT or ONNX Runtime refused a call."""
+    """CUDA, TensorRT, ONNX Runtime or a server refused a call."""
 
 
 class SourceLost(DeployError):

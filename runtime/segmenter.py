@@ -21,7 +21,6 @@ from runtime.frames import Frame, Mask, check_frame, check_out
 from runtime.mask_stream import MaskStream
 from runtime.resize import fit, fitting_size, restore
 from runtime.session import Session, fitting_card, open_session
-from runtime.shipped import graph_file
 
 GpuFrame = Any  # an object with __dlpack__ or __cuda_array_interface__
 SizedBatch = tuple[Frame | GpuFrames, tuple[int, int]]  # a batch of one, and the mask's size
@@ -43,23 +42,25 @@ class Segmenter:
     @classmethod
     def open(
         cls,
-        path: str | Path,
+        model: str | Path,
         *,
         provider: str | None = None,
         card: str | Path | None = None,
         threads: int | None = None,
         options: EngineOptions | None = None,
     ) -> Segmenter:
-        """Open an .onnx file in ONNX Runtime or an .engine file in TensorRT.
+        """Open an .onnx file in ONNX Runtime, an .engine file in TensorRT, or a served model.
 
+        model: the file, or triton://HOST:PORT/NAME.
         provider: of ONNX Runtime: cpu, which is the default, cuda, tensorrt or rtx.
         card: the card of a file that carries none.
         threads: of ONNX Runtime's CPU provider.
         options: of an engine; see runtime.engine.loaded_engine.EngineOptions.
 
-        Raises InputError for any other file, and what OnnxSession.open or Engine.open raises.
+        Raises InputError for any other file, and what OnnxSession.open, Engine.open or
+        TritonSession.open raises.
         """
-        return cls(open_session(graph_file(path), provider, card, threads, options))
+        return cls(open_session(model, provider, card, threads, options))
 
     def __init__(self, session: Session) -> None:
         self._session, self._closed = session, False

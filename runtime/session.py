@@ -1,4 +1,5 @@
-"""What runs a mask file: TensorRT an engine, ONNX Runtime an ONNX file, both with one face."""
+"""What runs a model: TensorRT an engine, ONNX Runtime an ONNX file, Triton one that it serves; all
+with one face."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ from runtime.engine.engine import Engine
 from runtime.engine.loaded_engine import EngineOptions
 from runtime.errors import CardError, InputError
 from runtime.frames import Frame
+from runtime.remote.address import is_served
+from runtime.shipped import graph_file
 
 
 class Session(Protocol):
-    """What Engine and OnnxSession have in common."""
+    """What Engine, OnnxSession and TritonSession have in common."""
 
     card: Card
     input_shape: tuple[int | None, ...]
@@ -38,13 +41,26 @@ class Session(Protocol):
 
 
 def open_session(
-    path: Path,
+    model: str | Path,
     provider: str | None,
     card: str | Path | None,
     threads: int | None,
     options: EngineOptions | None,
 ) -> Session:
-    """By the file's ending; raises InputError for any other, and what the session's open raises."""
+    """By the file's ending, or as an address of a served model.
+
+    Raises InputError for anything else, and what the session's open raises.
+    """
+    if isinstance(model, str) and is_served(model):
+        if provider is not None or threads is not None or options is not None:
+            raise InputError(
+                f"{model} runs in a server, which has its own; leave provider, threads and options "
+                "out"
+            )
+        from runtime.remote.triton_session import TritonSession  # tritonclient is for it alone
+
+        return TritonSession.open(model, card)
+    path = graph_file(model)
     if path.suffix == ".onnx":
         if options is not None:
             raise InputError(f"{path.name} is no engine; options are for .engine files")
@@ -55,7 +71,10 @@ def open_session(
         if provider is not None or threads is not None:
             raise InputError(f"{path.name} is an engine; provider and threads are for .onnx files")
         return Engine.open(path, card=card, options=options)
-    raise InputError(f"{path} ends in '{path.suffix}'; expected an .onnx or .engine file")
+    raise InputError(
+        f"{path} ends in '{path.suffix}'; expected an .onnx or .engine file, or "
+        "triton://HOST:PORT/NAME"
+    )
 
 
 def fitting_card(session: Session) -> Card:

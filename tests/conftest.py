@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from runtime.tensorrt_api import gpu_present
 
 if TYPE_CHECKING:
     from rtx_probe import RtxAnswers
+    from triton_server import TritonServer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,6 +44,20 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the data in ../shared is not on this machine")
     return folder
+
+
+@pytest.fixture
+def start_triton(tmp_path: Path) -> Iterator[Callable[[Path], TritonServer]]:
+    """Starts a real Triton server for a repository; it is stopped at the end of the test."""
+    if not (ROOT / ".venv-serving/installed").is_file():
+        pytest.skip("no Triton server on this machine; make serving sets one up")
+    pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
+    from triton_server import triton_server
+
+    with ExitStack() as servers:
+        yield lambda repository: servers.enter_context(
+            triton_server(repository, tmp_path / "triton.log")
+        )
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from runtime.card import Card, needed_card, read_card, read_sidecar
 from runtime.errors import DeployError, InputError
-from runtime.files import existing_file
+from runtime.files import existing_file, sha256_of
 from runtime.onnx.frame_file import read_frame_card
+from runtime.remote.served_model import ServedModel, served_model
 from runtime.shipped import shipped_weights
 from runtime.tensorrt_api import TITLES
 
@@ -23,7 +24,7 @@ MODEL_ENDINGS = (".onnx", ".engine")
 PRECISIONS = ("fp32", "fp16", "int8")
 CPU, CUDA = "cpu", "cuda"
 
-ONNX_RUNTIME_CPU = "ONNX Runtime CPU"
+ONNX_RUNTIME_CPU, TRITON = "ONNX Runtime CPU", "Triton"
 PROVIDERS = MappingProxyType(  # by what --against calls them; the CPU's is always measured
     {
         "onnxruntime-cuda": ("cuda", "ONNX Runtime CUDA"),
@@ -98,6 +99,7 @@ class Candidate:
     opener: imports what the backend needs and returns the function that opens it, so that loading
     can be timed without the import. Both raise where the backend cannot run here.
     streamed: what it opens is Streamed, and for the offline scenario alone.
+    served: what a server says of it; None for what runs in this process. `file` is its name then.
     """
 
     name: str
@@ -106,11 +108,20 @@ class Candidate:
     card: Card
     opener: Callable[[], Callable[[], Backend]]
     streamed: bool = False
+    served: ServedModel | None = None
 
     @property
     def batch(self) -> int | None:
         """Frames that every call must have; None for any number."""
         return self.card.input_shape[0] if self.card.input_shape else None
+
+    @property
+    def sha256(self) -> str:
+        return sha256_of(self.file) if self.served is None else self.served.sha256 or ""
+
+    @property
+    def size_bytes(self) -> int:
+        return self.file.stat().st_size if self.served is None else self.served.size_bytes or 0
 
     def refusal(self, batch: int, size: tuple[int, int]) -> str | None:
         """Why it cannot take this batch and size; None if it can."""
@@ -121,10 +132,10 @@ class Candidate:
 
 
 def models_and_weights(
-    models: Sequence[Path], weights: str | None
-) -> tuple[tuple[Path, ...], str | None]:
-    """The models that are files, and the weights for PyTorch, for which the name of shipped weights
-    among the models stands; InputError for weights of several networks."""
+    models: Sequence[Path | str], weights: str | None
+) -> tuple[tuple[Path | str, ...], str | None]:
+    """The models that are files or addresses, and the weights for PyTorch: --weights, or the name of
+    shipped weights among the models. InputError for weights of several networks."""
     named = [str(model) for model in models if shipped_weights(model) is not None]
     files = tuple(model for model in models if str(model) not in named)
     found = list(dict.fromkeys([*named, *([weights] if weights else [])]))
@@ -193,6 +204,29 @@ def file_candidates(
             for provider, name in on_gpu
         ),
     ]
+
+
+def served_candidate(address: str) -> Candidate:
+    """A model in a server, asked as any client asks it.
+
+    Raises InputError if the server does not say which file it serves, and what served_model raises.
+    """
+    served = served_model(address)
+    if served.sha256 is None or served.size_bytes is None:
+        raise InputError(
+            f"{address} does not say which file it serves, so its figures could not be told from "
+            "another's; write its repository with refinenet export-triton"
+        )
+    card = replace(served.card, input_shape=served.input_shape)
+    device = CUDA if served.on_gpu else CPU
+    name, file = f"{TRITON}, {served.backend}", Path(served.address.name)
+    return Candidate(name, device, file, card, partial(_served_opener, address), served=served)
+
+
+def _served_opener(address: str) -> Callable[[], Backend]:
+    from runtime.remote.triton_session import TritonSession
+
+    return partial(TritonSession.open, address)
 
 
 def _engine_name(file: Path) -> str:

@@ -19,7 +19,6 @@ from benchmarks.records.measurements import Accuracy, FrameBudget, Measurement, 
 from benchmarks.records.record import Result
 from runtime.card import read_sidecar
 from runtime.errors import InputError
-from runtime.files import sha256_of
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Entrant:
     def result(self) -> Result:
         """Everything as it stands in the record."""
         file = self.candidate.file
-        sidecar = read_sidecar(file)
+        sidecar = None if self.candidate.served else read_sidecar(file)
         seconds = sidecar.build.get("seconds") if sidecar else None
         return Result(
             name=self.candidate.name,
@@ -62,8 +61,8 @@ class Entrant:
             description=self.backend.description if self.backend else "",
             device=self.candidate.device,
             file=file.name,
-            sha256=sha256_of(file),
-            size_bytes=file.stat().st_size,
+            sha256=self.candidate.sha256,
+            size_bytes=self.candidate.size_bytes,
             card_sha256=hashlib.sha256(self.candidate.card.to_json().encode()).hexdigest(),
             build_seconds=float(seconds) if isinstance(seconds, int | float) else None,
             load_ms=self.load_ms,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.backends.backend import ONNX_RUNTIME_CPU, model_files
+from benchmarks.backends.backend import ONNX_RUNTIME_CPU, TRITON, model_files
 from benchmarks.records.latency import summarize
 from benchmarks.records.measurements import OFFLINE, LayerTime, Measurement, Peak, Roofline
 from benchmarks.records.record import Record, Result
@@ -32,6 +32,8 @@ def with_roofline(record: Record, models: Sequence[Path], card_file: Path | None
     results = []
     for result in record.results:
         graph, frame = graphs.get(result.sha256), _frame_time(result)
+        if result.name.startswith(TRITON):  # a server's peak is not this machine's
+            graph = None
         if graph is not None and frame is not None:
             result = replace(result, roofline=_roofline(result, graph, frame, peaks, record))
         results.append(result)

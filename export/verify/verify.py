@@ -26,6 +26,7 @@ from export.int8.sensitivity import Sample, labelled_samples, plain_samples
 from export.to_onnx import NETWORK_ORDER, WEIGHTS_KEY, example_size
 from export.verify.agreement import Agreement, Output
 from export.verify.layer_drift import LayerReport, against_fp32, against_pytorch
+from export.verify.served_stage import ServedStage
 from export.verify.stage_files import stage_before, stage_files, stage_name
 from export.verify.stages import EngineStage, OnnxStage, Stage, TorchStage
 from export.verify.verdict import FAILED, NOT_RUN, Labelled, StageResult, judged
@@ -52,6 +53,7 @@ class VerifyOptions:
     images: a folder, or one file. data, dataset, split: labelled images instead, for mIoU.
     limit: at most so many images. untrained: judge scores instead of pixels.
     require_engine: an engine that this machine cannot run is a failure.
+    model: the address of a served one of the files, a stage like the others.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class VerifyOptions:
     limit: int | None = None
     untrained: bool = False
     require_engine: bool = False
+    model: str | None = None
     quiet: bool = False
 
 
@@ -81,6 +84,11 @@ def verify(options: VerifyOptions) -> list[StageResult]:
     samples = _samples(options, card)
     with ExitStack() as opened:
         stages, not_run = _open(files, source, options.card, opened)
+        served = None
+        if options.model is not None:
+            served = ServedStage(options.model, files)
+            opened.callback(served.close)
+            stages[served.name] = served
         measured = _measure(stages, card, samples, options)
     results = []
     for path in files:
@@ -89,16 +97,23 @@ def verify(options: VerifyOptions) -> list[StageResult]:
             status = FAILED if options.require_engine else NOT_RUN
             result = StageResult(name, before, status, not_run[name], {})
         else:
-            labelled = measured.against(before, name)
-            result = judged(
-                name, before, measured.agreement[name], labelled, card, options.untrained
-            )
-            result.measures["images"] = measured.images
-            result.measures["sizes"] = sorted(measured.sizes.get(name, ()))
+            result = _judged(name, measured, card, options)
         record = {"status": result.status, "against": result.against, "reason": result.reason}
         write_verification(path, record | result.measures)
         results.append(replace(result, sha256=sha256_of(path)))
+    if served is not None:
+        result = _judged(served.name, measured, card, options)
+        results.append(replace(result, sha256=served.sha256))
     return results
+
+
+def _judged(name: str, measured: _Measured, card: Card, options: VerifyOptions) -> StageResult:
+    before, agreement = stage_before(name), measured.agreement[name]
+    labelled = measured.against(before, name)
+    result = judged(name, before, agreement, labelled, card, options.untrained)
+    result.measures["images"] = measured.images
+    result.measures["sizes"] = sorted(measured.sizes.get(name, ()))
+    return result
 
 
 def inside(options: VerifyOptions, stage: str) -> LayerReport:

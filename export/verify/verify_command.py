@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.arguments import DONE, Parser, positive
 from runtime.errors import CheckFailed, InputError
 from runtime.files import output_folder
+from runtime.remote.address import parse_address
 
 if TYPE_CHECKING:
     from export.verify.layer_drift import LayerReport
@@ -53,6 +54,11 @@ def verify(arguments: Sequence[str]) -> int:
         "--require-engine", action="store_true", help="fail if an engine cannot run here"
     )
     parser.add_argument(
+        "--model",
+        metavar="triton://HOST:PORT/NAME",
+        help="a server that serves one of the files; its masks are compared too",
+    )
+    parser.add_argument(
         "--layers",
         action="store_true",
         help="go inside the first stage that fails, or else the one that loses most, and name the "
@@ -75,6 +81,8 @@ def _check_images(given: Mapping[str, Any]) -> None:
     """InputError for options that nothing would use."""
     if given["card"] is not None and given["factory"] is None:
         raise InputError("--card is for --factory; weights of ours carry their own")
+    if given["model"] is not None:
+        parse_address(given["model"])
     if given["data"] is None:
         for name in ("dataset", "split"):
             if given[name] is not None:
@@ -174,7 +182,7 @@ def _layers(options: VerifyOptions, lossy: StageResult) -> LayerReport | None:
     from export.verify.verify import inside
 
     if "." in lossy.name:
-        print(f"\nan engine's tensors cannot be read: no layers of {lossy.name} to compare")
+        print(f"\nneither an engine nor a server shows its layers: none of {lossy.name} to compare")
         return None
     report = inside(options, lossy.name)
     print(f"\nlayers of {report.stage} against {report.against}, those that differ most:")

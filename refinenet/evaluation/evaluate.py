@@ -24,6 +24,7 @@ from runtime.card import Card
 from runtime.errors import InputError
 from runtime.files import existing_file, output_folder, sha256_of, written_whole
 from runtime.frames import Frame, Mask
+from runtime.remote.address import is_served
 from runtime.segmenter import Segmenter
 
 DEPLOYED = (".onnx", ".engine")
@@ -31,7 +32,8 @@ DEPLOYED = (".onnx", ".engine")
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """model: a file, or the name of shipped weights. limit: at most so many images.
+    """model: a file, the name of shipped weights, or an address of a served model.
+    limit: at most so many images.
     passes, device: of weights alone. provider, card: of exported files alone; see Segmenter.open.
     masks: a folder to write every mask into, as PNG under its image's name.
     """
@@ -51,12 +53,13 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found. images: how many. sha256, card: of the model. description: of what ran it."""
+    """What was found. images: how many. sha256, card: of the model's file; no hash where a server
+    does not say it. description: of what ran it."""
 
     confusion: ConfusionMatrix
     boundary: BoundaryIoU
     images: int
-    sha256: str
+    sha256: str | None
     card: Card
     description: str
 
@@ -91,7 +94,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
     _check_options(options)
     images = open_dataset(options.dataset, options.data, options.split)
     targets = _mask_files(options.masks, images, options.limit) if options.masks else None
-    file = _model_file(options.model)
+    file, sha256 = _model_file(options.model)
     counts = ConfusionMatrix(len(images.dataset.classes))
     edges = BoundaryIoU(len(images.dataset.classes))
     seen = 0
@@ -103,7 +106,7 @@ def evaluate(options: EvaluateOptions) -> Evaluation:
             if targets is not None:
                 write_mask(targets[seen], mask, model.card.palette)
             seen += 1
-        return Evaluation(counts, edges, seen, sha256_of(file), model.card, model.description)
+        return Evaluation(counts, edges, seen, sha256, model.card, model.description)
 
 
 def confusion(
@@ -177,32 +180,44 @@ def _check_options(options: EvaluateOptions) -> None:
         "--device": options.device is not None,
     }
     of_exported = {"--provider": options.provider is not None, "--card": options.card is not None}
-    if options.model.endswith(DEPLOYED):
+    if _is_exported(options.model):
         refused, meant = of_weights, "weights; exported files are run as they are"
     else:
-        refused, meant = of_exported, "exported files (.onnx, .engine)"
+        refused, meant = of_exported, "exported files (.onnx, .engine) and served ones"
     if given := [name for name, is_given in refused.items() if is_given]:
         raise InputError(f"{options.model}: {', '.join(given)} only for {meant}")
 
 
-def _model_file(model: str) -> Path:
-    if model.endswith(DEPLOYED):
-        return existing_file(model)
-    from refinenet.checkpoints.load import weights_path
+def _is_exported(model: str) -> bool:
+    """Whether a Segmenter runs it, rather than PyTorch."""
+    return is_served(model) or model.endswith(DEPLOYED)
 
-    return weights_path(model)
+
+def _model_file(model: str) -> tuple[Path | str, str | None]:
+    """The file or the address, and the file's hash."""
+    if is_served(model):
+        from runtime.remote.served_model import served_model
+
+        return model, served_model(model).sha256
+    if _is_exported(model):
+        file = existing_file(model)
+    else:
+        from refinenet.checkpoints.load import weights_path
+
+        file = weights_path(model)
+    return file, sha256_of(file)
 
 
 @contextmanager
-def _opened(file: Path, options: EvaluateOptions) -> Iterator[Model]:
+def _opened(model: Path | str, options: EvaluateOptions) -> Iterator[Model]:
     """The model, ready for frames, closed at the end."""
-    if options.model.endswith(DEPLOYED):
-        with Segmenter.open(file, provider=options.provider, card=options.card) as segmenter:
+    if _is_exported(options.model):
+        with Segmenter.open(model, provider=options.provider, card=options.card) as segmenter:
             yield segmenter
     else:
         from refinenet.evaluation.predict import TorchSegmenter
 
-        yield TorchSegmenter(file, options.passes, options.device or "cpu")
+        yield TorchSegmenter(model, options.passes, options.device or "cpu")
 
 
 def _masks(

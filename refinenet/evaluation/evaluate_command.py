@@ -25,7 +25,9 @@ def evaluate(arguments: Sequence[str]) -> int:
         "  refinenet evaluate refinenet-101-voc.pth --data VOC2012 --dataset voc\n"
         "    --scales 0.4,0.6,0.8,1,1.2 --shorter-edge 450,800",
     )
-    parser.add_argument("model", help="a file, or the name of shipped weights")
+    parser.add_argument(
+        "model", help="a file, the name of shipped weights, or triton://HOST:PORT/NAME"
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     add_dataset(parser)
     parser.add_argument("--split", default="val", help="(default: %(default)s)")
@@ -35,7 +37,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         "--save-masks", type=Path, dest="masks", metavar="DIR", help="write every mask as PNG"
     )
     _add_passes(parser.add_argument_group("of weights"))
-    exported = parser.add_argument_group("of ONNX files and engines")
+    exported = parser.add_argument_group("of ONNX files, engines and served models")
     exported.add_argument("--provider", help="of ONNX Runtime: cpu (default), cuda, tensorrt, rtx")
     exported.add_argument("--card", type=Path, help="the card of a model that carries none")
     given = vars(parser.parse_args(arguments))

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from runtime.app.shards import Shard, Target, add_shards, left_to_do, refuse_shards
 from runtime.arguments import DONE, Parser, one_line, positive
 from runtime.errors import InputError
+from runtime.remote.address import model_argument
 
 if TYPE_CHECKING:
     from runtime.app.video import Outcome, Render, Write
@@ -28,7 +30,7 @@ class SegmentOptions:
     """The command, as typed."""
 
     source: str
-    model: Path
+    model: Path | str
     output: Path
     overlay: bool
     legend: bool
@@ -40,6 +42,8 @@ class SegmentOptions:
     reconnect: float | None
     skip_broken: bool
     ignore_exif: bool
+    shard: Shard | None
+    skip_existing: bool
     quiet: bool
 
 
@@ -69,7 +73,12 @@ def _segment_options(arguments: Sequence[str], program: str) -> SegmentOptions:
         metavar="INPUT",
         help="image, folder, video, camera index or device, URL, GStreamer pipeline",
     )
-    parser.add_argument("--model", type=Path, required=True, help=".onnx or .engine")
+    parser.add_argument(
+        "--model",
+        type=model_argument,
+        required=True,
+        help=".onnx, .engine, or triton://HOST:PORT/NAME for a served one",
+    )
     parser.add_argument(
         "--output",
         type=_output,
@@ -100,6 +109,7 @@ def _segment_options(arguments: Sequence[str], program: str) -> SegmentOptions:
         action="store_true",
         help="images: leave the pixels as they lie, where EXIF says that they are to be turned",
     )
+    add_shards(parser)
     return SegmentOptions(**vars(parser.parse_args(arguments)))
 
 
@@ -147,6 +157,17 @@ def _segment_images(options: SegmentOptions, program: str) -> int:
     _check_legend(options, as_png=True)
     source = Path(options.source)
     planned = images.plan(source, options.output)
+    look = [name for name in ("overlay", "legend", "side_by_side") if getattr(options, name)]
+    planned, notes = left_to_do(
+        planned,
+        source,
+        Target(options.output, options.model, options.card, look),
+        options.shard,
+        options.skip_existing,
+    )
+    if not planned:  # a shard may be empty, or done
+        print(f"{options.output}: nothing left to do", *notes, sep="; ")
+        return DONE
     image_options = images.ImageOptions(
         turned=not options.ignore_exif,
         skip_broken=options.skip_broken,
@@ -158,8 +179,9 @@ def _segment_images(options: SegmentOptions, program: str) -> int:
         write = _png_writer(segmenter, options)
         outcome = images.segment_images(segmenter, planned, write, image_options)
         seconds = time.perf_counter() - started
-        skipped = f"; {len(outcome.broken)} broken images skipped" if outcome.broken else ""
-        print(_summary(options, segmenter, outcome.written, seconds) + skipped)
+        if outcome.broken:
+            notes = [*notes, f"{len(outcome.broken)} broken images skipped"]
+        print(_summary(options, segmenter, outcome.written, seconds), *notes, sep="; ")
     others = left_out(source) if source.is_dir() else None
     _print_notes([*segmenter.notes, *outcome.notes, *([others] if others else [])], program)
     return DONE
@@ -184,6 +206,7 @@ def _segment_video(options: SegmentOptions, program: str) -> int:
                 f"{name} is for images; leave it out for videos, whose broken frames are skipped "
                 "in any case"
             )
+    refuse_shards(options.shard, options.skip_existing)
     _silence_opencv()
     video.check_video_target(options.output)
     _check_legend(options, as_png=video.is_folder(options.output))

@@ -28,7 +28,7 @@ def test_the_commands_of_the_readme_are_those_of_the_demo() -> None:
 
 
 def test_every_command_is_named() -> None:
-    named = set(re.findall(r"`refinenet (\w+)`(?:, `(\w+)`)?", README))
+    named = set(re.findall(r"`refinenet ([\w-]+)`(?:, `(\w+)`)?", README))
     assert {name for names in named for name in names if name} == COMMANDS.keys()
 
 

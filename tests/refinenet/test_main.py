@@ -60,7 +60,7 @@ def test_help_lists_every_command(
     shown = capsys.readouterr()
     assert shown.err == ""
     for name, command in COMMANDS.items():
-        assert f"  {name:<10} {command.summary}\n" in shown.out
+        assert f"  {name:<13} {command.summary}\n" in shown.out
     assert "example:\n  refinenet " in shown.out
 
 

@@ -1,0 +1,1 @@
+"""A model in a server, behind the same face as a file."""
