@@ -20,7 +20,7 @@ from torch import nn
 
 from export.checks.first_run import first_run, users_code
 from export.checks.scores import CLASS_MAP, ONE_CHANNEL, SCORES, Reading, Scores
-from export.frame_model import CLASS_MAP_KEY
+from export.frame_model import CLASS_MAP_KEY, THRESHOLD, network_card
 from refinenet.checkpoints.load import (
     fitting,
     load_checkpoint,
@@ -115,7 +115,7 @@ def read_source(
 ) -> Source:
     """The network, run once; see open_source. given: the user's card, or that of an export."""
     _check_finite(opened)
-    card = opened.card or given
+    card = opened.card or (given and network_card(given))
     name = opened.name if opened.factory is None else f"the network of {opened.factory}"
     threshold = _threshold(card)
     if opened.card is not None and len(opened.card.classes) == 1:
@@ -141,7 +141,7 @@ def _check_finite(opened: Opened) -> None:
 
 def _threshold(card: Card | None) -> float | None:
     """Above which one channel means foreground, where the card says so."""
-    value = None if card is None else card.details.get("threshold")
+    value = None if card is None else card.details.get(THRESHOLD)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
@@ -160,7 +160,7 @@ def _named(given: Card | None, reading: Reading, name: str) -> Card:
     card = given or published_card(name, count or 0)
     if reading.kind == ONE_CHANNEL:
         card = _two_classes(card, given is not None)
-        card = replace(card, details={**card.details, "threshold": reading.threshold})
+        card = replace(card, details={**card.details, THRESHOLD: reading.threshold})
     if count not in (None, len(card.classes)):
         raise InputError(f"the card names {len(card.classes)} classes; {name} gives {count}")
     if reading.kind == CLASS_MAP:

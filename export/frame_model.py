@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,7 +11,26 @@ from torch.nn import functional as F
 from runtime.card import Card
 
 INPUT, MASK, LOGITS = "frames", "masks", "logits"  # of the exported graph
-CLASS_MAP_KEY = "class_map"  # in a card's details: the network gives class ids, there are no scores
+# In a card's details: the network gives class ids, so that there are no scores; the order in which
+# it takes the channels, where that is not RGB; above which value one channel is foreground.
+CLASS_MAP_KEY, NETWORK_ORDER, THRESHOLD = "class_map", "network_channel_order", "threshold"
+
+
+def network_card(card: Card) -> Card:
+    """The card of the network alone, from its own or from that of a file exported from it, whose
+    channel order is that of the frames."""
+    if card.output_kind is None or "torch" not in card.tools:
+        return card
+    order = str(card.details.get(NETWORK_ORDER, "RGB"))
+    details = {key: value for key, value in card.details.items() if key == THRESHOLD}
+    return replace(
+        card,
+        channel_order=order,
+        input_shape=None,
+        size_multiple=1,
+        output_kind=None,
+        details=details,
+    )
 
 
 class FrameModel(nn.Module):

@@ -14,7 +14,7 @@ from export.checks.dynamic_sizes import SMALLEST, Comparison, compare_sizes, fre
 from export.checks.fixed_lines import size_dependent_lines
 from export.checks.scores import CLASS_MAP
 from export.factory import Source, open_source
-from export.frame_model import INPUT, LOGITS, MASK, FrameModel
+from export.frame_model import INPUT, LOGITS, MASK, NETWORK_ORDER, FrameModel
 from export.int8.placement import CLASSIFIERS
 from export.onnx_file import EXTERNAL_ABOVE_BYTES, write_data, write_model
 from export.quiet_exporter import (
@@ -32,7 +32,7 @@ from runtime.files import written_whole
 OPSET = 19  # the first whose QuantizeLinear takes FP16 scales
 MAX_IR_VERSION = 10  # what TensorRT 10.3's parser reads
 # In a card's details.
-NETWORK_ORDER, WEIGHTS_KEY, EXAMPLE_SIZE = "network_channel_order", "weights_key", "example_size"
+WEIGHTS_KEY, EXAMPLE_SIZE = "weights_key", "example_size"
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class Candidate:
 def models_and_weights(
     models: Sequence[Path | str], weights: str | None
 ) -> tuple[tuple[Path | str, ...], str | None]:
-    """The models that are files or addresses, and the weights for PyTorch: --weights, or the name of
+    """The models that are files or addresses, and the weights for PyTorch: --weights, or a name of
     shipped weights among the models. InputError for weights of several networks."""
     named = [str(model) for model in models if shipped_weights(model) is not None]
     files = tuple(model for model in models if str(model) not in named)

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from export.factory import open_network, read_source, source_file
-from export.to_onnx import NETWORK_ORDER, WEIGHTS_KEY, example_size
+from export.to_onnx import WEIGHTS_KEY, example_size
 from refinenet.checkpoints.load import weights_path
 from runtime.card import Card
 
@@ -40,5 +40,4 @@ class Origin:
         if opened.card is not None and len(opened.card.classes) > 1:
             return opened.network, opened.card
         source = read_source(opened, self.model, example_size(self.model))
-        order = self.model.details.get(NETWORK_ORDER, "RGB")
-        return source.network, replace(source.card, channel_order=order, details={})
+        return source.network, replace(source.card, details={})

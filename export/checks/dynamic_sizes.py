@@ -124,6 +124,7 @@ class _Check:
     failures: list[str] = field(default_factory=list)
     wrong: list[Size] = field(default_factory=list)
     too_small: bool = False
+    tried: dict[Size, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._graph = outline(self.path)
@@ -137,8 +138,11 @@ class _Check:
         return None
 
     def agrees(self, size: Size) -> bool:
-        if size in self.agreed:
-            return True
+        if size not in self.tried:
+            self.tried[size] = self._compare(size)
+        return self.tried[size]
+
+    def _compare(self, size: Size) -> bool:
         batch = 1 + len(self.agreed) % 2 * 2  # 1 and 3: the graph was made with 2
         frames = trial_frames(batch, size)
         at = f"{size[0]}x{size[1]}"

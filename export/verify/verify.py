@@ -21,9 +21,10 @@ from tqdm import tqdm
 from export.checks.dynamic_sizes import SMALLEST
 from export.checks.scores import gives_ids
 from export.factory import Source, open_network, read_source
+from export.frame_model import network_card
 from export.int8.calibration import batch_of
 from export.int8.sensitivity import Sample, labelled_samples, plain_samples
-from export.to_onnx import NETWORK_ORDER, WEIGHTS_KEY, example_size
+from export.to_onnx import WEIGHTS_KEY, example_size
 from export.verify.agreement import Agreement, Output
 from export.verify.layer_drift import LayerReport, against_fp32, against_pytorch
 from export.verify.served_stage import ServedStage
@@ -211,10 +212,10 @@ def _normalization(source: Source, files: Sequence[Path], card_file: Path | None
                 f"{card_file} names other classes than {files[0].name} was exported with; "
                 "export again with this card"
             )
-        return given.normalization
+        return network_card(given).normalization
     if "factory" not in card.details:
         return source.card.normalization
-    return Normalization(card.mean, card.std, card.details.get(NETWORK_ORDER, "RGB"))
+    return network_card(card).normalization
 
 
 def _measure(

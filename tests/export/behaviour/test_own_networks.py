@@ -64,6 +64,10 @@ def test_the_cards_channel_order_holds_from_end_to_end(tmp_path: Path, flag: Pat
     assert main(["verify", str(out), *asked]) == 0
     assert main(["verify", str(out), *asked, "--card", str(card)]) == 0
     assert agreement(out, asked, tmp_path) == 1
+    # The export's own card, whose channel order is that of the frames, says the same.
+    beside = out / "bycolour.fp32.onnx.card.json"
+    assert row_of(export("bycolour", tmp_path / "again", "--card", str(beside)), flag) == [0, 1, 2]
+    assert main(["verify", str(out), *asked, "--card", str(beside)]) == 0
 
 
 def agreement(folder: Path, asked: list[str], tmp_path: Path) -> float:
