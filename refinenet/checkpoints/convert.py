@@ -22,6 +22,8 @@ class ConvertOptions:
     dataset: a known one, or a file that describes one: its classes, colours and ignore id.
     pooling: the order of the chained residual pooling, which no key tells; None for the card's,
     and for pool-conv where there is no card.
+    variant: whose weights they are, where the keys do not tell.
+    weights_key: which of several sets of weights in the file, such as averaged ones.
     note: kept in the card: where the weights come from, what was tried.
     """
 
@@ -30,6 +32,8 @@ class ConvertOptions:
     dataset: str | None = None
     pooling: str | None = None
     note: str | None = None
+    variant: str | None = None
+    weights_key: str | None = None
 
 
 def convert(weights: str | Path, output: Path, options: ConvertOptions) -> Path:
@@ -43,12 +47,14 @@ def convert(weights: str | Path, output: Path, options: ConvertOptions) -> Path:
     if output.suffix != ".safetensors":
         raise InputError(f"{output} does not end in .safetensors, the format of converted weights")
     weights = weights_path(weights)
-    model, card = load_checkpoint(weights)
+    model, card = load_checkpoint(weights, options.variant, options.weights_key)
     card = replace(
         _named(card, weights, options),
         parents={"weights": sha256_of(weights)},
         tools={"torch": torch.__version__},
     )
+    if options.weights_key is not None:
+        card = replace(card, details={**card.details, "taken_from": options.weights_key})
     if options.note is not None:
         card = replace(card, details={**card.details, "note": options.note})
     if options.pooling is not None:

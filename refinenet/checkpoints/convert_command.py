@@ -18,6 +18,14 @@ def convert(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("weights", metavar="IN", help="a published checkpoint, or a state_dict")
     parser.add_argument("output", type=Path, metavar="OUT.safetensors")
+    parser.add_argument(
+        "--variant", metavar="NAME", help="whose weights they are, if keys do not tell"
+    )
+    parser.add_argument(
+        "--weights-key",
+        metavar="KEY",
+        help="which of several sets of weights in the file, such as ema",
+    )
     parser.add_argument("--half", action="store_true", help="store float16")
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--classes", type=Path, metavar="FILE", help="names by id, one per line")

@@ -6,8 +6,10 @@ Loading is strict always: a checkpoint that merely resembles a network would pre
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,17 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 from torch.serialization import safe_globals
 
-from refinenet.checkpoints.recognition import nearest_variant, recognize
+from refinenet.checkpoints.containers import fitting as fitting
+from refinenet.checkpoints.containers import readings, weights_in
+from refinenet.checkpoints.recognition import (
+    TORCHVISION,
+    nearest_variant,
+    recognizable,
+    recognize,
+)
 from refinenet.data.datasets import VOC, voc_palette
 from refinenet.network import SegmentationNetwork
 from refinenet.renaming import Weights
@@ -39,41 +48,52 @@ NUMPY_SCALARS: list[Any] = [
 SHIPPED_FOLDER = Path(__file__).parents[1] / "weights"
 
 
-def load_model(path: str | Path) -> SegmentationNetwork:
+def load_model(path: str | Path, variant: str | None = None) -> SegmentationNetwork:
     """Load a network with its weights, in evaluation mode.
 
     path: a .safetensors file of this project, a published checkpoint (.pth, .pth.tar, .ckpt), or
     the name of weights that ship with the package, such as lw-mobilenetv2-camvid.
+    variant: whose weights they are, where keys or card do not tell or tell another.
 
     Returns a module: (N, 3, H, W) float32, normalized as its card says, to class scores
     (N, num_classes, h, w); of RefineNets, h is ceil(H/4) and w is ceil(W/4).
 
-    Raises InputError if the file cannot be read, CheckpointError if it fits no known network.
+    Raises InputError if the file cannot be read, CheckpointError if it fits no known network, or
+    not that variant.
     """
-    return load_checkpoint(path)[0]
+    return load_checkpoint(path, variant)[0]
 
 
-def load_checkpoint(path: str | Path) -> tuple[SegmentationNetwork, Card]:
-    """Load a network, in evaluation mode, and its card. See load_model."""
+def load_checkpoint(
+    path: str | Path, variant: str | None = None, weights_key: str | None = None
+) -> tuple[SegmentationNetwork, Card]:
+    """Load a network, in evaluation mode, and its card. See load_model.
+
+    weights_key: which of several sets of weights in the file, such as averaged ones; see
+    refinenet.checkpoints.containers.
+    """
     path = weights_path(path)
-    weights, card = _read(path)
+    weights, card = _read(path, variant, weights_key)
     model = create_model(card.variant, len(card.classes))
     fill(model, weights, f"{path} ({card.variant}, {len(card.classes)} classes)")
     return model.eval(), card
 
 
-def checkpoint_card(path: str | Path) -> Card:
-    """The card of weights, without building their network. See load_model."""
-    return _read(weights_path(path))[1]
+def checkpoint_card(path: str | Path, weights_key: str | None = None) -> Card:
+    """The card of weights, without building their network. See load_checkpoint."""
+    return _read(weights_path(path), None, weights_key)[1]
 
 
-def _read(path: Path) -> tuple[Weights, Card]:
+def _read(path: Path, variant: str | None, weights_key: str | None) -> tuple[Weights, Card]:
     """The weights under this project's keys, and what they are."""
-    weights = read_weights(path)
+    weights = read_weights(path, weights_key)
     if path.suffix == ".safetensors":
-        return weights, read_card(path)
-    variant, num_classes, ours = recognize(weights, path)
-    return ours, published_card(variant, num_classes, normalization_of(variant))
+        card = read_card(path)
+        return weights, card if variant is None else replace(card, variant=variant)
+    found = recognize(recognizable(weights, path, quiet=weights_key is not None), path, variant)
+    return found.weights, published_card(
+        found.variant, found.num_classes, normalization_of(found.variant)
+    )
 
 
 def weights_path(path: str | Path) -> Path:
@@ -105,43 +125,21 @@ def save_checkpoint(
         temporary.write_bytes(save(weights, metadata={CARD_KEY: card.to_json()}))
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, weights_key: str | None = None) -> Weights:
     """The tensors of a checkpoint file by key, without running code that lies in it.
 
-    Unpacks the containers met in the wild (`segmenter`, `model`, `state_dict`) and drops the
-    `module.` prefix of DataParallel.
+    weights_key: see load_checkpoint. Of keys that wrappers prefixed nothing is cut here; see
+    containers.fitting.
     """
-    if path.suffix == ".safetensors":
-        try:
-            weights: Weights = load_file(path)
-            return weights
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is not a whole safetensors file ({error}); copy or write it again"
-            ) from error
-    content = load_plain(path)
-    for container in ("segmenter", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(container), dict):
-            content = content[container]
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state_dict")
-    weights = {str(k).removeprefix("module."): v for k, v in content.items()}
-    strangers = [key for key, value in weights.items() if not _is_plain(value)]
-    if strangers or not weights:
+    if path.suffix != ".safetensors":
+        return weights_in(load_plain(path), path, weights_key)
+    try:
+        weights: Weights = load_file(path)
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a state_dict: {strangers[0] if strangers else 'nothing'} in it is no "
-            "tensor of plain numbers. Save the model's state_dict alone"
-        )
-    return weights
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor with a real number in every place."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and not (value.is_complex() or value.is_quantized or value.is_meta)
-    )
+            f"{path} is not a whole safetensors file ({error}); copy or write it again"
+        ) from error
+    return weights if weights_key is None else weights_in(weights, path, weights_key)
 
 
 def load_plain(path: Path) -> Any:
@@ -157,9 +155,12 @@ def load_plain(path: Path) -> Any:
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        held = found[1] if found else "something other than tensors"
         raise CheckpointError(
-            f"{path} is not a plain PyTorch checkpoint: it holds something other than tensors, "
-            "which may be code and was not run, or is no checkpoint. Save the state_dict alone"
+            f"{path} is not a plain PyTorch checkpoint: it holds {held}, "
+            "which may be code and was not run, or is no checkpoint. Save the state_dict alone: "
+            "torch.save(model.state_dict(), 'weights.pth')"
         ) from error
     except Exception as error:  # PyTorch's reader raises whatever the bytes lead it to
         raise CheckpointError(
@@ -168,16 +169,33 @@ def load_plain(path: Path) -> Any:
 
 
 def _check_stored_plainly(path: Path) -> None:
-    """CheckpointError for a compressed archive: what it unpacks to has no bound, and PyTorch never
-    writes one."""
+    """CheckpointError for an archive of a program instead of weights, and for a compressed one,
+    since what it unpacks to has no bound, and PyTorch never writes one."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise CheckpointError(
-                f"{path} is a compressed archive, and PyTorch's checkpoints are not compressed; "
-                "unpack it, or save the state_dict again"
-            )
+        entries = archive.infolist()
+    _check_no_program(path, {entry.filename.partition("/")[2] for entry in entries})
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointError(
+            f"{path} is a compressed archive, and PyTorch's checkpoints are not compressed; "
+            "unpack it, or save the state_dict again"
+        )
+
+
+def _check_no_program(path: Path, names: set[str]) -> None:
+    """names: of the archive's entries."""
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which is a program and was not run. If you trust "
+            "it, save its weights alone: "
+            f"torch.save(torch.jit.load('{path.name}', 'cpu').state_dict(), 'weights.pth')"
+        )
+    if any(name.startswith(("models/", "archive_format")) for name in names):
+        raise CheckpointError(
+            f"{path} is a program of torch.export; expected weights. Save the state_dict of its "
+            f"network: torch.save(torch.export.load('{path.name}').state_dict, 'weights.pth')"
+        )
 
 
 def fill(model: nn.Module, weights: Weights, source: str) -> None:
@@ -234,6 +252,8 @@ def load_imagenet_backbone(model: SegmentationNetwork, path: Path) -> None:
     those of its backbone, InputError if the file cannot be read.
     """
     weights = read_weights(existing_file(path))
+    bare = (part for _, part in readings(weights) if all(map(TORCHVISION.match, part)))
+    weights = next(bare, weights)
     if not model.pretrained_backbones:
         raise InputError(
             f"{path}: this network has no backbone that starts from ImageNet weights; "

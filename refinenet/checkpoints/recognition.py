@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from refinenet.checkpoints.containers import first_of, readings
 from refinenet.networks.blocks import pooling_in
 from refinenet.renaming import Rename, Weights, renamed
-from refinenet.variants import VARIANTS, create_model, join_variant
+from refinenet.variants import VARIANTS, create_model, join_variant, split_variant
 from runtime.errors import CheckpointError
 
 OURS: Rename = ()  # the table of keys that are this project's already
 TORCHVISION = re.compile(r"(?:conv1|bn1|layer[1-4]|fc|features|classifier)\.")
 
 
-def recognize(weights: Weights, path: Path) -> tuple[str, int, Weights]:
+class Recognized(NamedTuple):
+    """weights: under this project's keys."""
+
+    variant: str
+    num_classes: int
+    weights: Weights
+
+
+def recognizable(weights: Weights, path: Path, *, quiet: bool = False) -> Weights:
+    """The weights without the prefixes of wrappers and training modules around the network, which
+    are cut only where what is left fits a known network better.
+
+    quiet: say nothing of other sets of weights in the file.
+    """
+    shares = []
+    for prefix, reading in readings(weights):
+        share = _nearest(reading, _tables(VARIANTS))[2]
+        shares.append((share, prefix, reading))
+        if share == 1 and not prefix:
+            return reading
+    most = max(share for share, _, _ in shares)
+    fitting = [(prefix, reading) for share, prefix, reading in shares if share == most]
+    return first_of(weights, fitting, path, quiet=quiet or most < 1)
+
+
+def recognize(weights: Weights, path: Path, variant: str | None = None) -> Recognized:
     """The nearest variant to these published or own keys, the class count, and the weights under
     this project's keys. Whether all of them fit is for load.fill to say.
+
+    variant: to take instead of the nearest.
 
     The order of the pooling leaves no trace in the keys: it is taken for pool-conv.
 
@@ -30,13 +60,15 @@ def recognize(weights: Weights, path: Path) -> tuple[str, int, Weights]:
             f"{path} is an ImageNet classifier; expected a RefineNet. Train one that starts from "
             f"it: refinenet train --backbone-weights {path}"
         )
-    variant, ours = _nearest(weights, (OURS, *_published_tables()))
-    if variant is None:
+    rows = VARIANTS if variant is None else (split_variant(variant)[0],)
+    nearest, ours, _ = _nearest(weights, _tables(rows), rows)
+    if nearest is None:
         raise CheckpointError(
             f"{path} fits no known network: its first keys are {', '.join(list(weights)[:3])}. "
-            f"Expected the keys of one of: {', '.join(VARIANTS)}"
+            f"Expected the keys of one of: {', '.join(rows)}"
         )
-    return variant, _num_classes(ours, variant, path), ours
+    found = nearest if variant is None else variant
+    return Recognized(found, _num_classes(ours, found, path), ours)
 
 
 def nearest_variant(weights: Weights) -> str | None:
@@ -44,18 +76,22 @@ def nearest_variant(weights: Weights) -> str | None:
     return _nearest(weights, (OURS,))[0]
 
 
-def _published_tables() -> tuple[Rename, ...]:
-    """Each once: several variants share one."""
-    return tuple(dict.fromkeys(table for row in VARIANTS.values() for table in row.published))
+def _tables(rows: Iterable[str]) -> tuple[Rename, ...]:
+    """Of ours and of these variants, each once: several variants share one."""
+    published = (table for row in rows for table in VARIANTS[row].published)
+    return tuple(dict.fromkeys((OURS, *published)))
 
 
-def _nearest(weights: Weights, tables: tuple[Rename, ...]) -> tuple[str | None, Weights]:
-    """The variant and the reading of the keys that share most; the first that share all."""
-    readings = [renamed(weights, table) for table in tables]
+def _nearest(
+    weights: Weights, tables: tuple[Rename, ...], rows: Iterable[str] = VARIANTS
+) -> tuple[str | None, Weights, float]:
+    """The variant and the reading of the keys that share most, and the share; the first that share
+    all."""
+    renamings = [renamed(weights, table) for table in tables]
     best: tuple[str | None, Weights] = (None, weights)
     most = 0.0
-    for row in VARIANTS:  # the outer loop: building a network's keys is what takes time
-        for reading in readings:
+    for row in rows:  # the outer loop: building a network's keys is what takes time
+        for reading in renamings:
             keys = frozenset(key for key in reading if not key.endswith("num_batches_tracked"))
             variant = join_variant(row, pooling_in(keys))
             expected = _shapes_of(variant).keys()
@@ -63,8 +99,8 @@ def _nearest(weights: Weights, tables: tuple[Rename, ...]) -> tuple[str | None, 
             if share > most:
                 best, most = (variant, reading), share
             if share == 1:
-                return best
-    return best
+                return *best, share
+    return *best, most
 
 
 @cache

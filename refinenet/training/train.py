@@ -49,6 +49,7 @@ class TrainOptions:
     """What to train, on what, where to, and by which means; the recipe says how.
 
     backbone_weights: ImageNet weights to start from. weights: whole weights to fine-tune instead.
+    weights_key: which of several sets of weights in that file.
     new_classifier: of these, all but the last convolution, for other classes.
     accumulate: the parts in which a process computes its share of a batch, to save memory; their
     gradients add up to those of the whole.
@@ -66,6 +67,7 @@ class TrainOptions:
     recipe: Recipe = field(default_factory=Recipe)
     backbone_weights: Path | None = None
     weights: Path | None = None
+    weights_key: str | None = None
     new_classifier: bool = False
     resume: bool = False
     workers: int = 1
@@ -155,7 +157,7 @@ def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -
     normalization = (
         normalization_of(options.variant)
         if options.weights is None
-        else checkpoint_card(options.weights).normalization
+        else checkpoint_card(options.weights, options.weights_key).normalization
     )
     card = Card(
         variant=options.variant,
@@ -205,6 +207,8 @@ def initial_model(options: TrainOptions, images: LabelledImages) -> Segmentation
     num_classes = len(images.dataset.classes)
     if options.new_classifier and options.weights is None:
         raise InputError("--new-classifier is for trained weights; give them with --weights FILE")
+    if options.weights_key is not None and options.weights is None:
+        raise InputError("--weights-key is of a weights file; give --weights FILE too")
     if options.weights is not None:
         return _trained_model(options.weights, options, num_classes)
     model = create_model(options.variant, num_classes)
@@ -214,7 +218,7 @@ def initial_model(options: TrainOptions, images: LabelledImages) -> Segmentation
 
 
 def _trained_model(weights: Path, options: TrainOptions, num_classes: int) -> SegmentationNetwork:
-    model, given = load_checkpoint(weights)
+    model, given = load_checkpoint(weights, weights_key=options.weights_key)
     if given.variant != options.variant:
         raise InputError(f"{weights} is a {given.variant}; give --variant {given.variant}")
     if options.new_classifier:

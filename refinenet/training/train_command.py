@@ -37,6 +37,11 @@ def train(arguments: Sequence[str]) -> int:
     )
     start.add_argument("--weights", type=Path, metavar="FILE", help="weights to fine-tune instead")
     parser.add_argument(
+        "--weights-key",
+        metavar="KEY",
+        help="which of several sets of weights in that file, such as ema",
+    )
+    parser.add_argument(
         "--new-classifier",
         action="store_true",
         help="of --weights take all but the last convolution, to learn other classes",

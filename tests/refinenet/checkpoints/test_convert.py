@@ -51,6 +51,36 @@ def test_a_converted_checkpoint_gives_the_golden_outputs(
     output.unlink()  # up to half a gigabyte
 
 
+def test_averaged_weights_are_taken_by_their_key(
+    mobile: nn.Module, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    averaged = {key: value * 0.5 for key, value in mobile.state_dict().items()}
+    given = tmp_path / "run.ckpt"
+    torch.save({"model": mobile.state_dict(), "model_ema": averaged, "epoch": 3}, given)
+    assert main(["convert", str(given), str(output)]) == 0
+    assert "--weights-key model_ema" in capsys.readouterr().err
+    assert torch.equal(scores(load_model(output)), scores(mobile.eval()))
+    assert main(["convert", str(given), str(output), "--weights-key", "model_ema"]) == 0
+    assert capsys.readouterr().err == ""
+    assert read_card(output).details["taken_from"] == "model_ema"
+    bias = load_model(output).state_dict()["classifier.0.bias"]
+    assert torch.equal(bias, averaged["classifier.0.bias"])
+
+
+def test_the_variant_can_be_said_where_no_key_tells(
+    mobile: nn.Module, output: Path, tmp_path: Path
+) -> None:
+    given = tmp_path / "given.pth"
+    torch.save(mobile.state_dict(), given)
+    variant = "lw-mobilenetv2+conv-pool"
+    assert main(["convert", str(given), str(output), "--variant", variant]) == 0
+    assert read_card(output).variant == variant
+    assert torch.equal(scores(load_model(output)), scores(load_model(given, variant)))
+    assert not torch.equal(scores(load_model(output)), scores(load_model(given)))
+    with pytest.raises(CheckpointError, match="lw-50"):
+        load_model(given, "lw-50")
+
+
 def test_a_note_joins_what_the_card_says(
     mobile: nn.Module, mobile_card: Card, output: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,15 @@ CONTAINERS: dict[str, Callable[[Weights], Any]] = {
     },
     "model": lambda weights: {"model": weights, "epoch": 3},
     "state_dict": lambda weights: {"state_dict": weights, "best": 0.7},
+    "model_state_dict": lambda weights: {"model_state_dict": weights, "epoch": 3},
+    "Lightning": lambda weights: {
+        "state_dict": {f"net.{key}": value for key, value in weights.items()}
+        | {"criterion.weight": torch.ones(21)},
+        "global_step": 100,
+    },
+    "compiled in parallel": lambda weights: {
+        f"module._orig_mod.{key}": value for key, value in weights.items()
+    },
     "parallel": lambda weights: {f"module.{key}": value for key, value in weights.items()},
     "without counters": lambda weights: {
         key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")

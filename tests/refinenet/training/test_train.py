@@ -17,12 +17,12 @@ from torch import nn
 
 from refinenet.checkpoints.load import load_checkpoint, load_model, read_weights
 from refinenet.data.augmentation import Augmentation
-from refinenet.data.datasets import CAMVID, LabelledImages
+from refinenet.data.datasets import CAMVID, LabelledImages, open_dataset
 from refinenet.training import batches
 from refinenet.training.loss import class_weights
 from refinenet.training.recipe import Recipe, learning_rate_factor
 from refinenet.training.state import make_optimizer
-from refinenet.training.train import TrainOptions, train
+from refinenet.training.train import TrainOptions, initial_model, train
 from runtime.card import read_card
 from runtime.errors import CheckpointError, DeviceError, InputError
 from runtime.files import sha256_of
@@ -359,6 +359,21 @@ def test_a_new_classifier_keeps_everything_but_the_last_convolution(
         for key, value in tuned.items()
         if not key.startswith("classifier.")
     )
+
+
+def test_of_several_sets_of_weights_the_named_one_is_fine_tuned(
+    options: TrainOptions, published_mobile: Path, tmp_path: Path
+) -> None:
+    images = open_dataset("camvid", options.data, "train")
+    raw = torch.load(published_mobile, weights_only=True)
+    averaged = {key: value + 1 for key, value in raw.items()}
+    path = tmp_path / "run.pth"
+    torch.save({"model": raw, "ema": averaged}, path)
+    chosen = replace(options, weights=path, weights_key="ema", new_classifier=True)
+    start = initial_model(chosen, images).state_dict()
+    assert torch.equal(start["backbone.stem.0.weight"], averaged["layer1.0.weight"])
+    with pytest.raises(InputError, match="--weights FILE"):
+        initial_model(replace(options, weights_key="ema"), images)
 
 
 def test_a_new_classifier_needs_weights(options: TrainOptions, tmp_path: Path) -> None:
