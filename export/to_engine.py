@@ -147,7 +147,8 @@ def _add_profile(builder: Any, network: Any, config: Any, profile: Profile) -> N
 def _profiles(onnx_path: Path, card: Card, options: EngineOptions) -> tuple[Profile, ...]:
     """The optimization profiles, the main one first; none for a file with one shape."""
     if card.input_shape is None or None in card.input_shape:
-        return (options.profile or DEFAULT_PROFILE, *options.further_profiles)
+        profiles = (options.profile or DEFAULT_PROFILE, *options.further_profiles)
+        return tuple(profile.of_multiples(card.size_multiple) for profile in profiles)
     if options.profile or options.further_profiles:
         raise InputError(
             f"{onnx_path} has one shape, its own; leave --min-shape, --opt-shape, --max-shape and "

@@ -37,6 +37,7 @@ class Card:
     mean, std: of the normalization (x / 255 - mean) / std, always in RGB order.
     resize_policy: what becomes of a frame of another size, stretch or letterbox.
     input_shape: (N, H, W, 3) of the frames, None for a free dimension; None for weights.
+    size_multiple: of which both sides of a frame must be, where the file takes any size.
     output_kind: mask, (N, H, W) uint8, or logits, (N, C, H, W) float; None for weights.
     parents: the SHA-256 of the files this one was made from, by role.
     tools: the versions of the programs that made it.
@@ -54,6 +55,7 @@ class Card:
     std: tuple[float, float, float] = IMAGENET.std
     resize_policy: str = "stretch"
     input_shape: tuple[int | None, int | None, int | None, int] | None = None
+    size_multiple: int = 1
     output_kind: str | None = None
     parents: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
@@ -260,6 +262,8 @@ def _checked(content: dict[str, Any]) -> Card:
         _typed(text, str)
     if card.ignore_id is not None:
         _typed(card.ignore_id, int)
+    if _typed(card.size_multiple, int) < 1:
+        raise ValueError(f"size_multiple is {card.size_multiple}; expected 1 or more")
     return card
 
 

@@ -1,4 +1,6 @@
-"""A frame of any size into an engine of one size, and its mask back: the card's resize policy.
+"""A frame of any size into an engine of one size, or of certain sizes, and its mask back.
+
+The card's resize policy says how:
 
 stretch: the whole frame becomes the engine's size, its proportions change.
 letterbox: the proportions stay, and the rest is filled with the mean colour.
@@ -14,10 +16,9 @@ from runtime.frames import Frame, Mask
 
 
 def fit(frame: Frame, card: Card) -> Frame:
-    """The frame, (H, W, 3), at the card's frame size; unchanged where it already has it or where
-    any size goes in."""
-    size = card.frame_size
-    if size is None or frame.shape[:2] == size:
+    """The frame, (H, W, 3), at the size that the file takes; unchanged where it has it already."""
+    size = fitting_size((frame.shape[0], frame.shape[1]), card)
+    if frame.shape[:2] == size:
         return frame
     if card.resize_policy == "stretch":
         return _resized(frame, size)
@@ -29,8 +30,15 @@ def fit(frame: Frame, card: Card) -> Frame:
     return canvas
 
 
+def fitting_size(frame_size: tuple[int, int], card: Card) -> tuple[int, int]:
+    """(height, width) that a frame of this size goes in at: the card's frame size, or where any
+    goes in, the frame's own, rounded up to what both sides must be multiples of."""
+    height, width = (-(-side // card.size_multiple) * card.size_multiple for side in frame_size)
+    return card.frame_size or (height, width)
+
+
 def restore(mask: Mask, frame_size: tuple[int, int], card: Card) -> Mask:
-    """The mask, (H', W') at the card's frame size, back at the frame's own, by nearest."""
+    """The mask of a fitted frame, (H', W'), at the frame's own size, by nearest."""
     if mask.shape == frame_size:
         return mask
     if card.resize_policy == "letterbox":

@@ -22,7 +22,7 @@ from runtime.errors import DeployError, InputError
 from runtime.files import existing_file
 from runtime.frames import Frame, Mask, check_frame, check_out
 from runtime.mask_stream import MaskStream
-from runtime.resize import fit, restore
+from runtime.resize import fit, fitting_size, restore
 from runtime.session import Session, fitting_card, open_session
 
 GpuFrame = Any  # an object with __dlpack__ or __cuda_array_interface__
@@ -176,10 +176,10 @@ class Segmenter:
                 f"{batch.shape[0]} frames on the GPU at once, and the file takes {smallest} to "
                 f"{largest}; give single frames to a file of batch 1"
             )
-        if self.card.frame_size not in (None, batch.shape[1:3]):
+        size = batch.shape[1], batch.shape[2]
+        if (taken := fitting_size(size, self.card)) != size:
             raise InputError(
-                f"a frame on the GPU of size {batch.shape[1:3]}, and the file takes "
-                f"{self.card.frame_size}; resize it there"
+                f"a frame on the GPU of size {size}, and the file takes {taken}; resize it there"
             )
         return batch
 

@@ -19,6 +19,15 @@ class Profile:
     tuned: Shape = (1, 480, 640)
     largest: Shape = (1, 1080, 1920)
 
+    def of_multiples(self, multiple: int) -> Profile:
+        """With sides rounded up to what frames are resized to, where a file takes multiples."""
+
+        def rounded(shape: Shape) -> Shape:
+            batch, height, width = shape
+            return batch, -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+        return Profile(rounded(self.smallest), rounded(self.tuned), rounded(self.largest))
+
 
 DEFAULT_PROFILE = Profile()
 

@@ -115,6 +115,11 @@ def test_a_dynamic_engine_takes_the_shapes_of_its_profile(dynamic: Path, tmp_pat
     assert told(engine).card.frame_size is None
 
 
+def test_a_profile_holds_the_sizes_that_frames_are_resized_to() -> None:
+    assert Profile().of_multiples(1) == Profile()
+    assert Profile().of_multiples(32).largest == (1, 1088, 1920)
+
+
 def test_a_dynamic_engine_may_have_several_profiles(dynamic: Path, tmp_path: Path) -> None:
     for file in (dynamic, sidecar_path(dynamic)):
         shutil.copy(file, tmp_path)

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from tiny_models import CARD, brightest_channel, write_model
 
 from runtime import Segmenter
+from runtime.card import parse_card
 from runtime.errors import CardError, DeployError, DeviceError, InputError
+from runtime.resize import fit
 from runtime.segmenter import with_masks
 
 Frame = NDArray[np.uint8]
@@ -85,6 +87,28 @@ def test_another_size_is_resized_there_and_back(tmp_path: Path, street: Frame, p
         mask = segmenter(street)
     assert mask.shape == street.shape[:2]
     assert np.mean(mask == brightest_channel(street)) > 0.5
+
+
+@pytest.mark.parametrize("policy", ["stretch", "letterbox"])
+def test_frames_are_resized_to_multiples_where_the_card_asks_for_them(
+    tmp_path: Path, street: Frame, policy: str
+) -> None:
+    card = replace(CARD, resize_policy=policy, size_multiple=64)
+    path = write_model(tmp_path / "multiples.onnx", card=card)
+    frame = street[:250, :333]
+    assert fit(frame, card).shape == (256, 384, 3)
+    with Segmenter.open(path) as segmenter:
+        masks = [segmenter(frame), *segmenter.segment_batch([frame]), *segmenter.stream([frame])]
+    for mask in masks:
+        assert mask.shape == (250, 333)
+        assert np.mean(mask == brightest_channel(frame)) > 0.8
+
+
+@pytest.mark.parametrize("multiple", [0, -32, True, 1.5, "32"])
+def test_a_card_with_no_such_multiple_is_refused(multiple: object) -> None:
+    text = json.dumps(json.loads(CARD.to_json()) | {"size_multiple": multiple})
+    with pytest.raises(CardError, match=r"toy\.json: malformed card"):
+        parse_card(text, Path("toy.json"))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, None])
