@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from export.fp16_range import Peaks
     from export.int8.layer_search import SearchOptions
     from export.int8.measurement import Measurement
+    from runtime.card import Card
 
 
 def export(arguments: Sequence[str]) -> int:
@@ -43,13 +44,20 @@ def export(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--factory",
         metavar="package.module:function",
-        help="export a network of your own: the function's code runs, and returns it",
+        help="export a network of your own: the function's code runs, and returns it, for scores "
+        "(N, C, h, w), one channel of foreground, or class ids",
     )
     parser.add_argument(
         "--card",
         type=Path,
         metavar="FILE",
-        help="class names, colours, mean and std of that network, as JSON",
+        help="class names, colours, mean, std and channel order of that network, as JSON; see "
+        "docs/own-networks.md",
+    )
+    parser.add_argument(
+        "--weights-key",
+        metavar="KEY",
+        help="which of several sets of weights in the file, such as ema",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--name", help="of the files; the name of the weights by default")
@@ -58,11 +66,14 @@ def export(arguments: Sequence[str]) -> int:
         type=size,
         default=(360, 480),
         metavar="HEIGHTxWIDTH",
-        help="of the frames, an example alone with --dynamic (default: 360x480)",
+        help="of the frames; the network runs once at it. With --dynamic an example alone "
+        "(default: 360x480)",
     )
     parser.add_argument("--batch", type=positive, help="frames in a call (default: 1)")
     parser.add_argument(
-        "--dynamic", action="store_true", help="leave batch and size free, as a profile"
+        "--dynamic",
+        action="store_true",
+        help="leave batch and size free, as a profile; compared with PyTorch at further sizes",
     )
     parser.add_argument(
         "--precision",
@@ -158,6 +169,8 @@ def _export(options: ExportOptions) -> int:
         sensitivity=options.sensitivity,
         quiet=options.quiet,
     )
+    if (options.accuracy_loss, options.sensitivity) != (None, None):
+        _check_scored(fp32)
     if search.data is not None:  # better before the measuring
         open_labelled(fp32, search, SEARCHED)
     peaks = measurement.peaks(fp32)
@@ -169,6 +182,18 @@ def _export(options: ExportOptions) -> int:
         output = folder / f"{name}.int8.onnx"
         _export_int8(fp32, output, measurement, peaks, search, options)
     return DONE
+
+
+def _check_scored(fp32: Path) -> None:
+    """InputError for a network without scores to compare."""
+    from export.frame_model import CLASS_MAP_KEY
+    from runtime.card import read_card
+
+    if read_card(fp32).details.get(CLASS_MAP_KEY):
+        raise InputError(
+            "--accuracy-loss and --sensitivity compare scores, and this network gives class ids; "
+            "return the scores instead"
+        )
 
 
 def _weights(options: ExportOptions) -> Path:
@@ -194,15 +219,27 @@ def _export_fp32(weights: Path, output: Path, options: ExportOptions) -> Path:
         resize_policy=options.resize or "stretch",
         factory=options.factory,
         card=options.card,
+        weights_key=options.weights_key,
+        quiet=options.quiet,
     )
     to_onnx(options.weights and weights, output, onnx_options)
-    print_written(output)
-    if (scores := logits_bytes(read_card(output), onnx_options)) > LARGE_SCORES:
+    card = read_card(output)
+    print_written(output, _sizes_taken(card))
+    if (scores := logits_bytes(card, onnx_options)) > LARGE_SCORES:
         _note(
             f"the scores at full size take {scores / 2**30:.1f} GiB per batch (FP32) before "
             "ArgMax; a smaller --size or --batch takes less"
         )
     return output
+
+
+def _sizes_taken(card: Card) -> str:
+    """What a dynamic file takes, and at which sizes it was compared with PyTorch."""
+    if card.frame_size is not None:
+        return ""
+    sizes = ", ".join(card.details["compared_at"])
+    of = "" if card.size_multiple == 1 else f" whose sides are multiples of {card.size_multiple}"
+    return f", any size{of}: agrees with PyTorch at {sizes}"
 
 
 def _export_fp16(fp32: Path, output: Path, peaks: Peaks) -> None:

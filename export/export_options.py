@@ -19,6 +19,7 @@ class ExportOptions:
     weights: str | None
     factory: str | None
     card: Path | None
+    weights_key: str | None
     output: Path
     name: str | None
     size: tuple[int, int]
@@ -51,6 +52,8 @@ def check_options(options: ExportOptions) -> None:
 def _check_graph(options: ExportOptions) -> None:
     if options.card is not None and options.factory is None:
         raise InputError("--card is for --factory; weights of ours carry their own")
+    if options.weights_key is not None and options.weights is None:
+        raise InputError("--weights-key is of a weights file; give that too")
     if options.name == "" or (options.name and Path(options.name).name != options.name):
         raise InputError(f"--name '{options.name}'; expected a name alone, the folder is --output")
     of_static = _given({"--batch": options.batch, "--resize": options.resize})

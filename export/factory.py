@@ -7,110 +7,183 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from inspect import getsourcefile, unwrap
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from refinenet.checkpoints.load import load_checkpoint, published_card, read_weights, weights_path
+from export.checks.first_run import first_run, users_code
+from export.checks.scores import CLASS_MAP, ONE_CHANNEL, SCORES, Reading, Scores
+from export.frame_model import CLASS_MAP_KEY, THRESHOLD, network_card
+from refinenet.checkpoints.load import (
+    fitting,
+    load_checkpoint,
+    published_card,
+    read_weights,
+    weights_path,
+)
+from refinenet.data.datasets import voc_palette
 from runtime.card import Card, read_card_file
-from runtime.errors import CheckpointError, DeployError, InputError
+from runtime.errors import CheckpointError, InputError
 from runtime.files import existing_file, sha256_of
 
-PROBE = (1, 3, 64, 64)  # what a network is shown to count its classes
+BACKGROUND, FOREGROUND = "background", "foreground"
 
 
 @dataclass(frozen=True)
 class Source:
-    """network: (N, 3, H, W) float, normalized, to scores (N, C, h, w), in evaluation mode.
+    """network: (N, 3, H, W) float, normalized, to scores (N, C, h, w) or, where reading says so,
+    to class ids (N, h, w); in evaluation mode.
+    card: its classes, and what it is fed.
     sha256: of the weights file, or of the weights themselves where there is none."""
 
     network: nn.Module
     card: Card
     sha256: str
     name: str
+    reading: Reading
 
 
 def open_source(
-    weights: str | Path | None, factory: str | None = None, card_file: Path | None = None
+    weights: str | Path | None,
+    factory: str | None = None,
+    card_file: Path | None = None,
+    *,
+    size: tuple[int, int] = (64, 64),
+    batch: int = 1,
+    weights_key: str | None = None,
 ) -> Source:
-    """The network to export, or to compare an export with.
+    """The network to export, or to compare an export with; run once.
 
     weights: whatever refinenet.load_model takes. With a factory: the state_dict for its network,
     or None where the function loads its weights itself.
     factory: package.module:function of the user's. It takes nothing and returns a network whose
-    result is scores, or a dict with the scores under "out", or a tuple that begins with them.
-    card_file: class names, colours, mean and std of such a network; numbered classes and
-    ImageNet's mean and std otherwise.
+    result is scores, alone, first in a tuple, or under "out" or "logits" in a dict or an object;
+    one channel of foreground scores; or class ids.
+    card_file: class names, colours, mean, std and channel order of such a network; numbered classes
+    and ImageNet's mean and std otherwise.
+    size: (height, width) of the images that it is run on, batch at a time.
+    weights_key: which of several sets of weights in the file to take.
 
-    Raises InputError for a factory that cannot be imported or gives something else,
-    CheckpointError for weights that do not fit.
+    Raises InputError for a factory that cannot be imported or gives something else, for a network
+    that fails at this size, and for a result whose meaning cannot be told; CheckpointError for
+    weights that do not fit.
     """
+    given = None if card_file is None else replace(read_card_file(card_file), variant=factory or "")
+    return read_source(open_network(weights, factory, weights_key), given, size, batch)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network that has not run yet. card: of weights that carry one. factory: what made it."""
+
+    network: nn.Module
+    sha256: str
+    name: str
+    card: Card | None
+    factory: str | None
+
+
+def open_network(
+    weights: str | Path | None, factory: str | None, weights_key: str | None = None
+) -> Opened:
+    """The network alone; see open_source."""
     if factory is None:
         if weights is None:
             raise InputError("no weights given, and no --factory; give one of them")
         path = weights_path(weights)
-        network, card = load_checkpoint(path)
-        return Source(network, card, sha256_of(path), str(path))
+        network, card = load_checkpoint(path, weights_key=weights_key)
+        return Opened(network, sha256_of(path), str(path), card, None)
     own = _made(factory)
-    sha256 = _fill(own, existing_file(weights), factory) if weights else _hash_of(own)
-    scores = Scores(own).eval()
-    card = _card(factory, scores, card_file)
-    return Source(scores, card, sha256, factory)
+    sha256 = _fill(own, existing_file(weights), factory, weights_key) if weights else _hash_of(own)
+    return Opened(own, sha256, factory, None, factory)
 
 
-class Scores(nn.Module):
-    """The scores alone of a network that returns more, as torchvision's do."""
+def read_source(
+    opened: Opened, given: Card | None, size: tuple[int, int] = (64, 64), batch: int = 1
+) -> Source:
+    """The network, run once; see open_source. given: the user's card, or that of an export."""
+    _check_finite(opened)
+    card = opened.card or (given and network_card(given))
+    name = opened.name if opened.factory is None else f"the network of {opened.factory}"
+    threshold = _threshold(card)
+    if opened.card is not None and len(opened.card.classes) == 1:
+        threshold = threshold or 0.0  # what trains one channel gives logits
+    reading = first_run(opened.network, name, size, batch, threshold)
+    if opened.card is not None and reading.kind == SCORES:
+        return Source(opened.network, opened.card, opened.sha256, opened.name, reading)
+    card = _named(card, reading, opened.name)
+    if opened.factory is not None:
+        card = replace(card, details={**card.details, "factory": opened.factory})
+    network = Scores(opened.network, reading).eval()
+    return Source(network, card, opened.sha256, opened.name, reading)
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
 
-    def forward(self, image: Tensor) -> Tensor:
-        result = self.network(image)
-        if isinstance(result, Mapping) and "out" in result:
-            result = result["out"]
-        elif isinstance(result, Sequence) and result:
-            result = result[0]
-        if not isinstance(result, Tensor) or result.dim() != 4:
-            found = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result)
+def _check_finite(opened: Opened) -> None:
+    for name, values in opened.network.state_dict().items():
+        if not torch.isfinite(values).all():
             raise InputError(
-                f"the network gives {found}; expected scores (N, C, h, w), a dict with them under "
-                "'out', or a tuple that begins with them"
+                f"{opened.name}: {name} is not finite: the training that wrote it diverged. "
+                "Export an earlier checkpoint"
             )
-        return result
+
+
+def _threshold(card: Card | None) -> float | None:
+    """Above which one channel means foreground, where the card says so."""
+    value = None if card is None else card.details.get(THRESHOLD)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise InputError(f"the card's threshold is {value!r}; expected a number, such as 0.5")
+    return float(value)
+
+
+def _named(given: Card | None, reading: Reading, name: str) -> Card:
+    """The card with as many classes as the network tells apart."""
+    count = reading.num_classes
+    if given is None and count is None:
+        raise InputError(
+            f"{name} gives class ids, and nothing tells how many classes there are; name them with "
+            "--card FILE, or return the scores before the argmax"
+        )
+    card = given or published_card(name, count or 0)
+    if reading.kind == ONE_CHANNEL:
+        card = _two_classes(card, given is not None)
+        card = replace(card, details={**card.details, THRESHOLD: reading.threshold})
+    if count not in (None, len(card.classes)):
+        raise InputError(f"the card names {len(card.classes)} classes; {name} gives {count}")
+    if reading.kind == CLASS_MAP:
+        card = replace(card, details={**card.details, CLASS_MAP_KEY: True})
+    return card
+
+
+def _two_classes(card: Card, named: bool) -> Card:
+    """Background and foreground; a class that the user has named is the foreground."""
+    if not named or card.classes == ("class_0",):
+        names, (background, colour) = (BACKGROUND, FOREGROUND), voc_palette(2)
+    elif len(card.classes) == 1:
+        names, (background, colour) = (BACKGROUND, card.classes[0]), ((0, 0, 0), card.palette[0])
+    else:
+        return card
+    return replace(card, classes=names, palette=(background, colour))
 
 
 def _made(factory: str) -> nn.Module:
     function = _function(factory)
-    with _users_code(f"factory {factory} fails"):
+    with users_code(f"factory {factory} fails"):
         network = function()
     if not isinstance(network, nn.Module):
         raise InputError(f"{factory} gives {type(network).__name__}; expected a torch.nn.Module")
-    return network
-
-
-@contextmanager
-def _users_code(failing: str) -> Iterator[None]:
-    """Turn whatever the user's own code raises into one line that begins with `failing`."""
-    try:
-        yield
-    except DeployError:
-        raise
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{failing}: no module named {error.name}; call refinenet where it lies, or install it"
-        ) from error
-    except (Exception, SystemExit) as error:
-        problem = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{failing}: {type(error).__name__}: {problem}; call it in Python to see where"
-        ) from error
+    # What torch.compile returns wraps the network that is to be exported. Half precision is for
+    # the steps after FP32, which every value of it fits into.
+    own = getattr(network, "_orig_mod", network)
+    return own.float().cpu().eval() if isinstance(own, nn.Module) else network.float().cpu().eval()
 
 
 def _function(factory: str) -> Callable[[], Any]:
@@ -120,7 +193,7 @@ def _function(factory: str) -> Callable[[], Any]:
     # The installed command does not look where it is called, as `python -m` does.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    with _users_code(f"factory {factory} fails"):
+    with users_code(f"factory {factory} fails"):
         module = import_module(module_name)
     if not hasattr(module, name):
         raise InputError(f"factory {factory}: {module_name} has no attribute '{name}'")
@@ -131,9 +204,16 @@ def _function(factory: str) -> Callable[[], Any]:
     return result
 
 
-def _fill(network: nn.Module, weights: Path, factory: str) -> str:
+def source_file(factory: str) -> Path:
+    """The file that the factory's code lies in."""
+    with users_code(f"factory {factory}: its code lies in no file"):
+        return Path(getsourcefile(unwrap(_function(factory))) or "")
+
+
+def _fill(network: nn.Module, weights: Path, factory: str, weights_key: str | None) -> str:
+    given = fitting(read_weights(weights, weights_key), network.state_dict(), weights, weights_key)
     try:
-        network.load_state_dict(dict(read_weights(weights)))
+        network.load_state_dict(dict(given))
     except RuntimeError as error:
         problem = " ".join(str(error).split())[:300]
         raise CheckpointError(
@@ -146,22 +226,5 @@ def _hash_of(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, values in sorted(network.state_dict().items()):
         digest.update(name.encode())
-        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(values.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _card(factory: str, scores: Scores, card_file: Path | None) -> Card:
-    failing = f"the network of {factory} fails on an image {PROBE}"
-    with _users_code(failing), torch.inference_mode():
-        num_classes = int(scores(torch.zeros(PROBE)).shape[1])
-    if not 1 <= num_classes <= 256:
-        raise InputError(f"{factory} gives {num_classes} classes; a uint8 mask holds 1 to 256")
-    if card_file is None:
-        card = published_card(factory, num_classes)
-    else:
-        card = replace(read_card_file(card_file), variant=factory)
-    if len(card.classes) != num_classes:
-        raise InputError(
-            f"{card_file} names {len(card.classes)} classes; {factory} gives {num_classes}"
-        )
-    return replace(card, details={**card.details, "factory": factory})

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tqdm import tqdm
 
-from export.int8.calibration import frame_batch, session_with_outputs
+from export.int8.calibration import frame_batch, run_on, session_with_outputs
 from export.onnx_file import float_tensors, outline, values_of
-from export.to_onnx import INPUT
 from refinenet.activation_ranges import ConvolutionPeaks, Ranges
 from runtime.card import Card, read_card
 from runtime.errors import InputError
@@ -148,7 +147,7 @@ class _Passes:
         session = session_with_outputs(probe, outputs, self.folder)
         largest: NDArray[np.float32] = np.zeros(len(names), np.float32)
         for path in tqdm(self.images, desc=title, unit="image", disable=self.quiet or None):
-            peaks = session.run(outputs, {INPUT: frame_batch(path, self.card)})
+            peaks = run_on(session, outputs, frame_batch(path, self.card), str(path))
             largest = np.maximum(largest, np.array(peaks))
         for name, peak in zip(names, largest, strict=True):
             if not np.isfinite(peak):

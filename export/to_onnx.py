@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import gc
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from torch import nn
 from torch.export import Dim
 
+from export.checks.dynamic_sizes import SMALLEST, Comparison, compare_sizes, free_axes
+from export.checks.fixed_lines import size_dependent_lines
+from export.checks.scores import CLASS_MAP
 from export.factory import Source, open_source
-from export.frame_model import FrameModel
+from export.frame_model import INPUT, LOGITS, MASK, NETWORK_ORDER, FrameModel
 from export.int8.placement import CLASSIFIERS
 from export.onnx_file import EXTERNAL_ABOVE_BYTES, write_data, write_model
+from export.quiet_exporter import (
+    exporters_reason,
+    forget_source,
+    no_garbage_collection,
+    quiet_exporter,
+)
 from refinenet.network import SegmentationNetwork
 from runtime.card import CARD_KEY, Card, write_sidecar
 from runtime.errors import InputError
@@ -28,19 +30,16 @@ from runtime.files import written_whole
 
 OPSET = 19  # the first whose QuantizeLinear takes FP16 scales
 MAX_IR_VERSION = 10  # what TensorRT 10.3's parser reads
-TALKATIVE = (
-    "torch.onnx._internal.exporter._registration",
-    "torch.fx.experimental.symbolic_shapes",
-)
-INPUT, MASK, LOGITS = "frames", "masks", "logits"
-NETWORK_ORDER = "network_channel_order"  # in a card's details
+# In a card's details.
+WEIGHTS_KEY, EXAMPLE_SIZE = "weights_key", "example_size"
 
 
 @dataclass(frozen=True)
 class OnnxOptions:
     """size: (height, width) of the frames. dynamic: batch and size stay free, and `size` and
     `batch` only serve as an example. output_kind: mask, or logits for parity work.
-    factory, card: a network of the user's own; see export.factory."""
+    factory, card: a network of the user's own; see export.factory. weights_key: which of several
+    sets of weights in a checkpoint. quiet: no progress bar."""
 
     size: tuple[int, int] = (360, 480)
     batch: int = 1
@@ -49,6 +48,16 @@ class OnnxOptions:
     resize_policy: str = "stretch"
     factory: str | None = None
     card: Path | None = None
+    weights_key: str | None = None
+    quiet: bool = True
+
+
+@dataclass(frozen=True)
+class Graph:
+    """compared: with PyTorch at further sizes, where it is dynamic."""
+
+    model: onnx.ModelProto
+    compared: Comparison | None
 
 
 def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> Path:
@@ -58,76 +67,97 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
     output: the ONNX file. Its input `frames` is (N, H, W, 3) uint8 BGR, its output `masks`
     (N, H, W) uint8, or `logits` (N, C, H, W) float32.
 
+    The network runs once in PyTorch, at this size, before anything else. What the file takes is
+    read from the graph, and a dynamic one is compared with PyTorch at further sizes.
+
     Raises InputError or CheckpointError for weights that cannot be read or are not finite,
-    InputError for a network that torch.onnx.export cannot trace or translate, and for a dynamic
-    export whose example is too small.
+    InputError for a network that fails at this size, whose result has no meaning, or that
+    torch.onnx.export cannot trace or translate; and with `dynamic` for one that is tied to its
+    example's size, or an example that is too small.
     """
-    if options.dynamic and min(options.size) < MIN_SIDE:
+    if options.dynamic and min(options.size) < SMALLEST:
         raise InputError(
             f"size {options.size[0]}x{options.size[1]}; the example of a dynamic export must have "
-            f"at least {MIN_SIDE}x{MIN_SIDE}"
+            f"at least {SMALLEST}x{SMALLEST}"
         )
-    source = open_source(weights, options.factory, options.card)
-    _check_finite(source)
-    height, width = options.size
-    card = replace(
+    source = open_source(
+        weights,
+        options.factory,
+        options.card,
+        size=options.size,
+        batch=options.batch,
+        weights_key=options.weights_key,
+    )
+    if source.reading.kind == CLASS_MAP and options.output_kind == "logits":
+        raise InputError(f"{source.name} gives class ids and no scores; leave --output-kind out")
+    graphs = [_graph(source, options)]
+    card = _card(source, options, graphs[0])
+    # Popped, since a name of its own would keep the graph in memory until save() ends.
+    save(graphs.pop().model, output, card)
+    return output
+
+
+def _card(source: Source, options: OnnxOptions, graph: Graph) -> Card:
+    details = dict(source.card.details)
+    network = source.network
+    prefix = "network."
+    if not isinstance(network, SegmentationNetwork) and options.factory is None:
+        network, prefix = network.get_submodule("network"), "network.network."
+    # What of the network inside the graph is not to be seen from outside: which weights are
+    # classifiers', and in which order it takes the channels.
+    if isinstance(network, SegmentationNetwork):
+        details[CLASSIFIERS] = [f"{prefix}{name}.weight" for name in network.classifiers]
+    if source.card.channel_order != "RGB":
+        details[NETWORK_ORDER] = source.card.channel_order
+    if options.weights_key is not None:
+        details[WEIGHTS_KEY] = options.weights_key
+    if graph.compared is not None:
+        details[EXAMPLE_SIZE] = list(options.size)
+        details["compared_at"] = [f"{height}x{width}" for height, width in graph.compared.sizes]
+    return replace(
         source.card,
         precision="fp32",
         channel_order="BGR",
         resize_policy=options.resize_policy,
         output_kind=options.output_kind,
-        input_shape=(
-            (None, None, None, 3) if options.dynamic else (options.batch, height, width, 3)
-        ),
+        input_shape=free_axes(graph.model),
+        size_multiple=graph.compared.multiple if graph.compared else 1,
         parents={"weights": source.sha256},
         tools={"torch": torch.__version__, "onnx": onnx.__version__},
-        details=_details(source),
+        details=details,
     )
-    # Not by a name of its own, which would keep the graph in memory until save() ends.
-    save(_graph(source, options), output, card)
-    return output
 
 
-def _details(source: Source) -> dict[str, Any]:
-    """What the weights' card says, and what of the network inside the graph is not to be seen from
-    outside: which weights are classifiers', and in which order it takes the channels."""
-    details = dict(source.card.details)
-    if isinstance(source.network, SegmentationNetwork):
-        details[CLASSIFIERS] = [f"network.{name}.weight" for name in source.network.classifiers]
-    if source.card.channel_order != "RGB":
-        details[NETWORK_ORDER] = source.card.channel_order
-    return details
+def example_size(card: Card) -> tuple[int, int]:
+    """(height, width) that the network of an exported file ran at."""
+    example = card.details.get(EXAMPLE_SIZE)
+    if card.frame_size is None and isinstance(example, list) and len(example) == 2:
+        return int(example[0]), int(example[1])
+    return card.frame_size or (64, 64)
 
 
-def _graph(source: Source, options: OnnxOptions) -> onnx.ModelProto:
+def _graph(source: Source, options: OnnxOptions) -> Graph:
     """The ONNX graph; the network has no weights any more."""
+    model = FrameModel(source.network, source.card, options.output_kind).eval()
     try:
-        model = FrameModel(source.network, source.card, options.output_kind).eval()
-        graph = exported(model, options)
+        graph = _traced(model, options)
     except torch.onnx.OnnxExporterError as error:
+        reason = exporters_reason(error)
+        if options.dynamic and (lines := size_dependent_lines(model, options.size)):
+            raise InputError(
+                f"{source.name} cannot be exported for any size: its result depends on the size at "
+                f"{'; '.join(lines)} ({reason}). Export without --dynamic, one file a size"
+            ) from error
         raise InputError(
-            f"{source.name} cannot be exported: {_exporters_reason(error)}. Rewrite that part of "
+            f"{source.name} cannot be exported: {reason}. Rewrite that part of "
             "its forward: no path may hang on values, and ONNX must have every operator"
         ) from error
+    compared = None
+    if options.dynamic:
+        compared = compare_sizes(graph, model, source.name, options.size, options.quiet)
+    forget_source(graph)
     _release(source.network)
-    return graph
-
-
-def _check_finite(source: Source) -> None:
-    for name, values in source.network.state_dict().items():
-        if not torch.isfinite(values).all():
-            raise InputError(
-                f"{source.name}: {name} is not finite: the training that wrote it diverged. "
-                "Export an earlier checkpoint"
-            )
-
-
-def _exporters_reason(error: BaseException) -> str:
-    """What the error that the exporter's own came from says, without its pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return " ".join(lines[0].split())[:300].rstrip(".")
+    return Graph(graph, compared)
 
 
 def _release(network: nn.Module) -> None:
@@ -138,12 +168,20 @@ def _release(network: nn.Module) -> None:
 
 def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
     """The ONNX graph of a frame model: batch norm folded, constants folded, shapes inferred."""
+    graph = _traced(model, options)
+    forget_source(graph)
+    return graph
+
+
+def _traced(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
+    """The graph with the exporter's notes on where its nodes come from."""
     height, width = options.size
     # An example batch of 2: torch.export would take a batch of 1 for a constant.
     batch = 2 if options.dynamic else options.batch
     frames = torch.zeros((batch, height, width, 3), dtype=torch.uint8)
-    free = {0: Dim("N"), 1: Dim("H", min=MIN_SIDE), 2: Dim("W", min=MIN_SIDE)}
-    with _quiet_exporter(), _no_garbage_collection():
+    # Below that, stride-32 features are one pixel, which the exporter takes for broadcasting.
+    free = {0: Dim("N"), 1: Dim("H", min=SMALLEST), 2: Dim("W", min=SMALLEST)}
+    with quiet_exporter(), no_garbage_collection():
         program = torch.onnx.export(
             model,
             (frames,),
@@ -157,20 +195,7 @@ def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
     assert program is not None  # with dynamo=True and without a path
     proto: onnx.ModelProto = program.model_proto
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
-    _forget_source(proto)
     return proto
-
-
-def _forget_source(model: onnx.ModelProto) -> None:
-    """Drop the exporter's notes on where in whose files each node stands: they name folders of this
-    machine, quote the code of a network of the user's, and make the same export other bytes."""
-    graph = model.graph
-    for part in (graph, *graph.input, *graph.output, *graph.node, *graph.value_info):
-        del part.metadata_props[:]
-
-
-# Below that, the stride-32 features are one pixel, which the exporter takes for broadcasting.
-MIN_SIDE = 33
 
 
 def save(
@@ -211,33 +236,3 @@ def logits_bytes(card: Card, options: OnnxOptions) -> int:
     """The memory of the full-size scores before ArgMax, float32, in bytes."""
     height, width = options.size
     return 4 * options.batch * len(card.classes) * height * width
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Tracing makes many objects that stay: looking through them again and again takes up to a
-    seventh of the exporter's time and finds little."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Hide what the exporter says of packages that it looks for and of its own deprecations, and
-    the graph that torch.export prints before it fails."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

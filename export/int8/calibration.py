@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from export.frame_model import INPUT
 from export.int8.histograms import Histogram, Method
 from export.onnx_file import outline
-from export.to_onnx import INPUT
 from refinenet.activation_ranges import Ranges
 from runtime.card import Card, read_card
 from runtime.errors import InputError
@@ -45,7 +48,7 @@ def collect_ranges(
     session = session_with_outputs(model, names, file.parent)
     histograms = {name: Histogram() for name in names}
     for path in tqdm(images, desc="calibration", unit="image", disable=quiet or None):
-        outputs = session.run(names, {INPUT: frame_batch(path, card)})
+        outputs = run_on(session, names, frame_batch(path, card), str(path))
         for name, values in zip(names, outputs, strict=True):
             try:
                 histograms[name].add(values)
@@ -94,7 +97,7 @@ def session_with_outputs(
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in tensors)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, and need not be printed too
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     # Threads that spin while they wait take the cores from whatever else runs here.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -107,6 +110,29 @@ def session_with_outputs(
     return onnxruntime.InferenceSession(
         probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+
+
+def run_on(
+    session: onnxruntime.InferenceSession,
+    outputs: Sequence[str] | None,
+    frames: Frame,
+    source: str,
+    further: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+) -> list[NDArray[Any]]:
+    """What the graph gives for frames, (N, H, W, 3) uint8; InputError if it does not take them.
+
+    source: where the frames come from, for the message. further: inputs beside the frames.
+    """
+    try:
+        results: list[NDArray[Any]] = session.run(outputs, {INPUT: frames, **further})
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        height, width = frames.shape[1:3]
+        reason = " ".join(str(error).rpartition("Status Message: ")[2].split())[:200].rstrip(".")
+        raise InputError(
+            f"{source}: the graph cannot take a frame of {height}x{width} ({reason}); give images "
+            "of another size, or export for one size, without --dynamic"
+        ) from error
+    return results
 
 
 def _hash_of_files(paths: Sequence[Path]) -> str:

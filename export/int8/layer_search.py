@@ -13,7 +13,7 @@ import onnx
 from tqdm import tqdm
 
 from export.fp16_range import Peaks, kept_in_fp32
-from export.int8.calibration import batch_of, session_with_outputs
+from export.int8.calibration import batch_of, run_on, session_with_outputs
 from export.int8.sensitivity import (
     LayerLoss,
     Sample,
@@ -25,7 +25,6 @@ from export.int8.sensitivity import (
     save_losses,
 )
 from export.to_int8 import Selection, int8_graph, reasons_for_fp32
-from export.to_onnx import INPUT
 from export.verify.agreement import Output
 from export.verify.fp16_emulation import rounded_to_fp16
 from export.verify.stages import scores_tensor
@@ -198,7 +197,7 @@ def _runner(model: onnx.ModelProto) -> Any:
     session = session_with_outputs(model, [scores_tensor(model)])
 
     def run(frames: Any) -> Output:
-        (scores,) = session.run(None, {INPUT: frames})
+        (scores,) = run_on(session, None, frames, "a labelled image")
         return Output(scores[0].argmax(0).astype(np.uint8), scores[0])
 
     return run

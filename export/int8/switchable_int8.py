@@ -10,10 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.int8.calibration import session_with_outputs
+from export.int8.calibration import run_on, session_with_outputs
 from export.int8.placement import SkipConnection
 from export.to_int8 import check_ranges, convolutions, quantize
-from export.to_onnx import INPUT
 from export.verify.agreement import Output
 from export.verify.stages import scores_tensor
 from refinenet.activation_ranges import Ranges
@@ -42,7 +41,7 @@ class SwitchableInt8:
         in INT8."""
         switches: NDArray[np.bool_] = np.zeros(len(self.layers), np.bool_)
         switches[[self._index[name] for name in int8]] = True
-        (scores,) = self._session.run(None, {INPUT: frames, SWITCHES: switches})
+        (scores,) = run_on(self._session, None, frames, "an image", {SWITCHES: switches})
         return Output(scores[0].argmax(0).astype(np.uint8), scores[0])
 
 

@@ -15,8 +15,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from export.frame_model import INPUT
 from export.onnx_file import float_tensors
-from export.to_onnx import INPUT
 from runtime.frames import Frame
 
 Values = NDArray[Any]

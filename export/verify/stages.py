@@ -9,15 +9,19 @@ import numpy as np
 import onnx
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from export.int8.calibration import session_with_outputs
-from export.to_onnx import INPUT, LOGITS
+from export.checks.first_run import users_code
+from export.checks.scores import gives_ids
+from export.frame_model import CLASS_MAP_KEY, LOGITS
+from export.int8.calibration import run_on, session_with_outputs
 from export.verify.agreement import Output
 from export.verify.fp16_emulation import rounded_to_fp16
 from export.verify.preprocessing import network_input
 from refinenet.data.network_input import to_input
 from refinenet.evaluation.passes import ONE_PASS
 from refinenet.evaluation.predict import class_scores
+from runtime.card import read_card
 from runtime.errors import InputError
 from runtime.frames import Frame
 from runtime.normalization import Normalization
@@ -38,8 +42,18 @@ class TorchStage:
         self._network, self._normalization = network.eval(), normalization
 
     def __call__(self, frames: Frame) -> Output:
+        """InputError with the network's own reason if it does not take this size."""
         image = to_input(frames[0], self._normalization)
+        height, width = image.shape[1:]
+        with users_code(f"PyTorch's network fails on an image of {height}x{width}"):
+            return self._output(image)
+
+    def _output(self, image: torch.Tensor) -> Output:
         with torch.inference_mode():
+            if gives_ids(self._network):
+                ids = self._network(image[None])[:, None].float()
+                mask = F.interpolate(ids, image.shape[1:], mode="nearest-exact")[0, 0]
+                return Output(mask.numpy().astype(np.uint8), None, image.numpy())
             scores = class_scores(self._network, image[None], ONE_PASS)[0].numpy()
         return Output(scores.argmax(0).astype(np.uint8), scores, image.numpy())
 
@@ -51,14 +65,20 @@ class OnnxStage:
 
     def __init__(self, path: Path) -> None:
         model = real_precision(path)
-        self._outputs = [scores_tensor(model)]
+        self._name, self._scored = path.name, not read_card(path).details.get(CLASS_MAP_KEY)
+        self._outputs = [scores_tensor(model) if self._scored else model.graph.output[0].name]
         if (fed := network_input(model)) is not None:
             self._outputs.append(fed)
         self._session = session_with_outputs(model, self._outputs)
 
     def __call__(self, frames: Frame) -> Output:
-        scores, *fed = (result[0] for result in self._session.run(self._outputs, {INPUT: frames}))
-        return Output(scores.argmax(0).astype(np.uint8), scores, fed[0] if fed else None)
+        """InputError if the graph does not take this size."""
+        results = run_on(self._session, self._outputs, frames, self._name)
+        result, *fed = (values[0] for values in results)
+        network_input = fed[0] if fed else None
+        if not self._scored:
+            return Output(result, None, network_input)
+        return Output(result.argmax(0).astype(np.uint8), result, network_input)
 
     def close(self) -> None:
         del self._session

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from export.to_onnx import INPUT
+from export.frame_model import INPUT
 from export.verify.layers import Offer
 from export.verify.preprocessing import network_input
 from export.verify.stages import scores_tensor

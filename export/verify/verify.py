@@ -7,46 +7,58 @@ integer kernels off: otherwise a CPU proves nothing about either.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from tqdm import tqdm
 
-from export.factory import Source, open_source
+from export.checks.dynamic_sizes import SMALLEST
+from export.checks.scores import gives_ids
+from export.factory import Source, open_network, read_source
+from export.frame_model import network_card
 from export.int8.calibration import batch_of
 from export.int8.sensitivity import Sample, labelled_samples, plain_samples
-from export.to_onnx import NETWORK_ORDER
+from export.to_onnx import WEIGHTS_KEY, example_size
 from export.verify.agreement import Agreement, Output
 from export.verify.layer_drift import LayerReport, against_fp32, against_pytorch
 from export.verify.stage_files import stage_before, stage_files, stage_name
 from export.verify.stages import EngineStage, OnnxStage, Stage, TorchStage
 from export.verify.verdict import FAILED, NOT_RUN, Labelled, StageResult, judged
+from refinenet.checkpoints.load import weights_path
 from refinenet.data.datasets import check_classes, open_dataset
 from refinenet.evaluation.metrics import ConfusionMatrix
-from refinenet.network import SegmentationNetwork
-from runtime.card import Card, read_card, write_verification
+from runtime.card import Card, read_card, read_card_file, write_verification
 from runtime.errors import DeployError, InputError
 from runtime.files import existing_folder, sha256_of, written_whole
-from runtime.frames import images_of
+from runtime.frames import Frame, images_of
 from runtime.normalization import Normalization
 from runtime.resize import restore
 
 LAYER_IMAGES = 4  # a layer that is broken is so on every image
+# Where a file takes any size, so many images are compared at this part of their size too.
+FURTHER_IMAGES, FURTHER_SIZE = 4, 0.7
 
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """weights, factory: what was exported, as refinenet export takes them. images: a folder, or one
-    file. data, dataset, split: labelled images instead, for mIoU. limit: at most so many images.
-    untrained: judge scores instead of pixels. require_engine: an engine that this machine cannot
-    run is a failure."""
+    """weights, factory: what was exported, as refinenet export takes them.
+
+    card: what the network of a factory is fed, in place of what the export says.
+    images: a folder, or one file. data, dataset, split: labelled images instead, for mIoU.
+    limit: at most so many images. untrained: judge scores instead of pixels.
+    require_engine: an engine that this machine cannot run is a failure.
+    """
 
     folder: Path
     weights: str | None
     factory: str | None = None
+    card: Path | None = None
     images: Path | None = None
     data: Path | None = None
     dataset: str = "camvid"
@@ -69,7 +81,7 @@ def verify(options: VerifyOptions) -> list[StageResult]:
     card = read_card(files[0])
     samples = _samples(options, card)
     with ExitStack() as opened:
-        stages, not_run = _open(files, source, opened)
+        stages, not_run = _open(files, source, options.card, opened)
         measured = _measure(stages, card, samples, options)
     results = []
     for path in files:
@@ -83,6 +95,7 @@ def verify(options: VerifyOptions) -> list[StageResult]:
                 name, before, measured.agreement[name], labelled, card, options.untrained
             )
             result.measures["images"] = measured.images
+            result.measures["sizes"] = sorted(measured.sizes.get(name, ()))
         record = {"status": result.status, "against": result.against, "reason": result.reason}
         write_verification(path, record | result.measures)
         results.append(replace(result, sha256=sha256_of(path)))
@@ -97,11 +110,15 @@ def inside(options: VerifyOptions, stage: str) -> LayerReport:
     source, paths = _open_export(options)
     files = {stage_name(path): path for path in paths}
     card = read_card(files["fp32"])
+    if gives_ids(source.network):
+        raise InputError(
+            f"{source.name} gives class ids; --layers needs a network that gives scores"
+        )
     samples = _samples(options, card)[:LAYER_IMAGES]
     disable = options.quiet or None
     frames = (batch_of(read()[0], card) for read in tqdm(samples, "layers", disable=disable))
     if stage == "fp32":
-        fed = _normalization(source, paths)
+        fed = _normalization(source, paths, options.card)
         return against_pytorch(files["fp32"], source.network, fed, frames)
     return against_fp32(files[stage], files["fp32"], frames)
 
@@ -123,6 +140,7 @@ class _Measured:
     agreement: dict[str, Agreement]
     against_labels: dict[str, ConfusionMatrix]
     images: int = 0
+    sizes: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def against(self, before: str, name: str) -> Labelled | None:
         if not self.against_labels:
@@ -134,15 +152,24 @@ class _Measured:
 def _open_export(options: VerifyOptions) -> tuple[Source, list[Path]]:
     """What was exported, and the files of its export."""
     folder = existing_folder(options.folder)
-    source = open_source(options.weights, options.factory)
-    return source, stage_files(folder, source.sha256)
+    if options.weights is None:
+        opened = open_network(None, options.factory)
+        files = stage_files(folder, opened.sha256)
+        card = read_card(files[0])
+    else:
+        files = stage_files(folder, sha256_of(weights_path(options.weights)))
+        card = read_card(files[0])
+        key = card.details.get(WEIGHTS_KEY)
+        opened = open_network(options.weights, options.factory, key and str(key))
+    source = read_source(opened, card, example_size(card), (card.input_shape or (1,))[0] or 1)
+    return source, files
 
 
 def _open(
-    files: Sequence[Path], source: Source, opened: ExitStack
+    files: Sequence[Path], source: Source, card_file: Path | None, opened: ExitStack
 ) -> tuple[dict[str, Stage], dict[str, str]]:
     """The stages by name, and why the engines among them that cannot run here cannot."""
-    reference = TorchStage(source.network, _normalization(source, files))
+    reference = TorchStage(source.network, _normalization(source, files, card_file))
     stages: dict[str, Stage] = {"pytorch": reference}
     not_run: dict[str, str] = {}
     for path in files:
@@ -158,13 +185,21 @@ def _open(
     return stages, not_run
 
 
-def _normalization(source: Source, files: Sequence[Path]) -> Normalization:
+def _normalization(source: Source, files: Sequence[Path], card_file: Path | None) -> Normalization:
     """What PyTorch's network is fed: what its weights' card says. A network of the user's has no
-    weights with a card; the card that it was exported with travels in the export."""
-    if isinstance(source.network, SegmentationNetwork):
-        return source.card.normalization
+    weights with a card: what --card says, or what the card says that it was exported with."""
     card = read_card(files[0])
-    return Normalization(card.mean, card.std, card.details.get(NETWORK_ORDER, "RGB"))
+    if card_file is not None:
+        given = read_card_file(card_file)
+        if given.classes != card.classes and len(given.classes) > 1:
+            raise InputError(
+                f"{card_file} names other classes than {files[0].name} was exported with; "
+                "export again with this card"
+            )
+        return network_card(given).normalization
+    if "factory" not in card.details:
+        return source.card.normalization
+    return network_card(card).normalization
 
 
 def _measure(
@@ -178,15 +213,44 @@ def _measure(
     disable = options.quiet or None  # None: shown on a terminal only
     for read in tqdm(samples, desc="verify", unit="image", disable=disable):
         frame, label = read()
-        frames = batch_of(frame, card)
-        outputs: dict[str, Output] = {name: stage(frames) for name, stage in stages.items()}
-        for name, agreement in measured.agreement.items():
-            agreement.add(outputs[stage_before(name)], outputs[name])
+        outputs = _compare(stages, batch_of(frame, card), measured)
         if label is not None:
             for name, matrix in measured.against_labels.items():
                 matrix.add(label, restore(outputs[name].mask, frame.shape[:2], card))
+        if measured.images < FURTHER_IMAGES and (smaller := _smaller(frame, card)) is not None:
+            _compare(stages, smaller, measured, further=True)
         measured.images += 1
     return measured
+
+
+def _compare(
+    stages: dict[str, Stage], frames: Frame, measured: _Measured, *, further: bool = False
+) -> dict[str, Output]:
+    """Run every stage on the frames and add how each differs from the one before it.
+
+    further: at another size than the image's own, which an engine's profile need not hold.
+    """
+    outputs: dict[str, Output] = {}
+    for name, stage in stages.items():
+        try:
+            outputs[name] = stage(frames)
+        except InputError:
+            if not (further and isinstance(stage, EngineStage)):
+                raise
+    for name, agreement in measured.agreement.items():
+        if name in outputs:
+            agreement.add(outputs[stage_before(name)], outputs[name])
+            measured.sizes[name].add(f"{frames.shape[1]}x{frames.shape[2]}")
+    return outputs
+
+
+def _smaller(frame: Frame, card: Card) -> Frame | None:
+    """The frame at another size, (1, H, W, 3), where the file takes any; None where it has one."""
+    height, width = (round(FURTHER_SIZE * side) for side in frame.shape[:2])
+    if card.frame_size is not None or min(height, width) < SMALLEST:
+        return None
+    smaller = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    return batch_of(np.asarray(smaller, np.uint8), card)
 
 
 def _samples(options: VerifyOptions, card: Card) -> list[Sample]:

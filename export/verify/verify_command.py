@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from export.verify.verdict import StageResult
     from export.verify.verify import VerifyOptions
 
-LISTED_LAYERS = 5
+LISTED_LAYERS, LISTED_SIZES = 5, 6
 DATASET, SPLIT = "camvid", "val"
 
 
@@ -33,6 +33,13 @@ def verify(arguments: Sequence[str]) -> int:
     parser.add_argument("--weights", help="what the exports were made from")
     parser.add_argument(
         "--factory", metavar="MODULE:FUNCTION", help="what makes the network, as given to export"
+    )
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="with --factory: mean, std and channel order that the network was trained with "
+        "(default: those that it was exported with)",
     )
     parser.add_argument("--images", type=Path, help="a folder of images, or one image")
     parser.add_argument("--data", type=Path, help="a dataset with labels instead, for mIoU")
@@ -66,6 +73,8 @@ def verify(arguments: Sequence[str]) -> int:
 
 def _check_images(given: Mapping[str, Any]) -> None:
     """InputError for options that nothing would use."""
+    if given["card"] is not None and given["factory"] is None:
+        raise InputError("--card is for --factory; weights of ours carry their own")
     if given["data"] is None:
         for name in ("dataset", "split"):
             if given[name] is not None:
@@ -133,6 +142,10 @@ def _print_stages(results: Sequence[StageResult]) -> None:
         "and border leave out; input: largest difference of what the network is fed; scores,\n"
         "largest: RMS and largest difference, in standard deviations; mIoU: with --data"
     )
+    sizes = sorted({size for row in results for size in row.measures.get("sizes", ())})
+    if len(sizes) > 1:
+        more = ", …" if len(sizes) > LISTED_SIZES else ""
+        print(f"compared at {len(sizes)} sizes: {', '.join(sizes[:LISTED_SIZES])}{more}")
     lossy = first_that_loses(results)
     if lossy is not None and lossy.status == PASSED:
         print(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from refinenet.checkpoints.load import load_checkpoint
 from refinenet.data.network_input import to_input
 from refinenet.evaluation.passes import ONE_PASS, Passes, Tiles
-from runtime.errors import DeviceError
+from runtime.errors import DeviceError, InputError
 from runtime.frames import Frame, Mask
 from runtime.normalization import Normalization
 
@@ -25,10 +25,16 @@ class TorchSegmenter:
     def __init__(self, weights: str | Path, passes: Passes = ONE_PASS, device: str = "cpu") -> None:
         """weights: a file, or the name of shipped weights. device: cpu, cuda, cuda:1, …
 
-        Raises what load_checkpoint raises, and DeviceError if the device cannot be had.
+        Raises what load_checkpoint raises, InputError for weights of one class, and DeviceError if
+        the device cannot be had.
         """
         self._passes, self._device = passes, check_device(device)
         network, self.card = load_checkpoint(weights)
+        if len(self.card.classes) == 1:
+            raise InputError(
+                f"{weights} has one class, so that the best class is always 0; export it, which "
+                "makes background and foreground of its one score, and use the ONNX file"
+            )
         network.to(self._device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
         self._network = network

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from refinenet.checkpoints.load import save_checkpoint
 from refinenet.evaluation.passes import Passes, Tiles
 from refinenet.evaluation.predict import TorchSegmenter, check_device, class_scores, predict
+from refinenet.variants import create_model
 from runtime.card import Card
-from runtime.errors import DeviceError
+from runtime.errors import DeviceError, InputError
 from runtime.frames import read_frame
 from runtime.normalization import IMAGENET
 
@@ -164,3 +165,11 @@ def test_weights_are_fed_what_their_card_says(
     mask = TorchSegmenter(tmp_path / "other.safetensors")(frame)
     assert (mask == predict(mobile, frame, other_card.normalization)).all()
     assert (mask != predict(mobile, frame, IMAGENET)).any()
+
+
+def test_weights_of_one_class_are_refused(mobile_card: Card, tmp_path: Path) -> None:
+    path = tmp_path / "road.safetensors"
+    card = replace(mobile_card, classes=("road",), palette=((1, 2, 3),))
+    save_checkpoint(path, create_model("lw-mobilenetv2", 1), card)
+    with pytest.raises(InputError, match=r"road\.safetensors has one class"):
+        TorchSegmenter(path)
