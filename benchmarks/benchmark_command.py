@@ -95,11 +95,17 @@ def _benchmark_parser() -> Parser:
     )
     add("--weights", help="what the models were exported from: a file, or a shipped name")
     add(
+        "--factory",
+        metavar="MODULE:FUNCTION",
+        help="what makes the network that the models were exported from, as given to export",
+    )
+    add(
         "--against",
         type=choices(*AGAINST),
         metavar="NAMES",
         help=f"what else to measure, some of {', '.join(AGAINST)}; all for all of them "
-        "(default: torch, if there are --weights; .onnx files always run on ONNX Runtime's CPU)",
+        "(default: torch, if there are --weights or a --factory; .onnx files always run on ONNX "
+        "Runtime's CPU)",
     )
     add(
         "--size",
@@ -193,6 +199,7 @@ def _benchmark_options(given: argparse.Namespace) -> BenchmarkOptions:
     return BenchmarkOptions(
         models=tuple(given.models),
         weights=given.weights,
+        factory=given.factory,
         images=given.images,
         labels=labels if given.data else None,
         against=tuple(word for word in AGAINST if word in against or "all" in against),
@@ -215,10 +222,11 @@ def _check_used(given: argparse.Namespace) -> None:
     if given.pictures and given.json is None:
         raise InputError("--pictures are kept beside a record; give --json FILE too")
     needs_weights = [word for word in given.against or () if word in (*OF_WEIGHTS, "all")]
-    if needs_weights and given.weights is None:
+    if needs_weights and given.weights is None and given.factory is None:
         raise InputError(
             f"--against {needs_weights[0]} needs the weights that the models were exported from; "
-            "give --weights FILE, or a shipped name such as lw-mobilenetv2-camvid"
+            "give --weights FILE, or a shipped name such as lw-mobilenetv2-camvid, or --factory "
+            "module:function"
         )
     of_labels = [word for word in ("dataset", "split") if getattr(given, word) is not None]
     if of_labels and given.data is None:

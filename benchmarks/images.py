@@ -157,6 +157,12 @@ def common_geometries(
                 f"{model.file} takes frames of {_text(own_size)}; expected "
                 f"{_one_of(_text(size) for size in sizes)}, as --size says"
             )
+        for height, width in sizes:
+            if height % (multiple := model.card.size_multiple) or width % multiple:
+                raise InputError(
+                    f"{model.file} takes frames whose sides are multiples of {multiple}; "
+                    f"{height}x{width} is none of them. Give another --size"
+                )
     _check_alike(candidates, "classes")
     _check_alike(models, "resize_policy")
     return tuple(replace(models[0].card, input_shape=(None, *size, 3)) for size in sizes)

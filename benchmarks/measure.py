@@ -41,6 +41,7 @@ class BenchmarkOptions:
 
     models: .onnx and .engine files, or folders of them.
     weights: a file or a shipped name; PyTorch with them is measured too, as the reference.
+    factory: module:function of a network of the user's, for the same; weights fill it.
     against: what else runs the weights and the .onnx files, see VARIANTS and PROVIDERS.
     images: a file or a folder; None takes those of `labels`. limit: of the images, None for all.
     batches: frames in one call. sizes: (height, width); empty takes those of the models.
@@ -53,6 +54,7 @@ class BenchmarkOptions:
 
     models: tuple[Path, ...]
     weights: str | None = None
+    factory: str | None = None
     against: tuple[str, ...] = ("torch",)
     images: Path | None = None
     labels: Labels | None = None
@@ -133,19 +135,22 @@ def measure_candidates(
 
 
 def candidates_of(options: BenchmarkOptions) -> tuple[list[Candidate], str | None]:
-    """PyTorch first, the reference before all, if weights are given; and the reference's name."""
+    """PyTorch first, the reference before all, if weights or a factory are given; and the name of
+    the reference."""
     files = [
         candidate
         for file in model_files(options.models)
         for candidate in file_candidates(file, options.threads, options.against)
     ]
-    if options.weights is None:
+    if options.weights is None and options.factory is None:
         return files, None
+    from benchmarks.backends.origin import Origin
     from benchmarks.backends.torch_backends import REFERENCE, torch_candidates
 
     size = next(iter(options.sizes), None) or _first_size(files)
     shape = None if size is None else (options.batches[0], *size)
-    of_torch = torch_candidates(options.weights, options.threads, options.against, shape)
+    origin = Origin(options.weights, options.factory, files[0].card)
+    of_torch = torch_candidates(origin, options.threads, options.against, shape)
     return [*of_torch, *files], REFERENCE
 
 

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.backends.backend import CPU, CUDA, Backend, Candidate
+from benchmarks.backends.origin import Origin
 from export.frame_model import FrameModel
-from refinenet.checkpoints.load import load_checkpoint, weights_path
 from runtime.card import Card
 from runtime.errors import DeviceError
 
@@ -133,14 +133,13 @@ class TorchBackend:
 
 
 def torch_candidates(
-    weights: str | Path,
+    origin: Origin,
     threads: int | None,
     against: Sequence[str],
     shape: tuple[int, int, int] | None,
 ) -> list[Candidate]:
     """PyTorch in float32, the reference, before all others.
 
-    weights: a file, or the name of weights that ship with the package.
     threads: for all of PyTorch in this process, or None for its own choice.
     against: names of VARIANTS besides the reference.
     shape: (N, H, W) that an ahead-of-time compiler compiles for; it takes no other. None where no
@@ -148,11 +147,11 @@ def torch_candidates(
 
     They run on the GPU where PyTorch sees one.
 
-    Raises InputError if the weights cannot be read, CheckpointError if they fit no network.
+    Raises InputError if the weights cannot be read or the factory fails, CheckpointError if the
+    weights fit no network.
     """
-    file = weights_path(weights)
-    # FP32 whatever the file stores: load_checkpoint fills a network of float32.
-    card = replace(load_checkpoint(file)[1], precision="fp32")
+    # FP32 whatever the file stores: the network that it fills is float32.
+    card = replace(origin.open()[1], precision="fp32")
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False  # or "FP32" on a GPU would mean ten bits of fraction
@@ -164,9 +163,9 @@ def torch_candidates(
         Candidate(
             name=variant.name,
             device=device,
-            file=file,
+            file=origin.file,
             card=_card(card, variant, shape),
-            opener=partial(_opener, file, variant, device, shape),
+            opener=partial(_opener, origin, variant, device, shape),
         )
         for variant in chosen
     ]
@@ -179,16 +178,18 @@ def _card(card: Card, variant: Variant, shape: tuple[int, int, int] | None) -> C
 
 
 def _opener(
-    file: Path, variant: Variant, device: str, shape: tuple[int, int, int] | None
+    origin: Origin, variant: Variant, device: str, shape: tuple[int, int, int] | None
 ) -> Callable[[], Backend]:
     if variant.compiler == "torch_tensorrt" and find_spec("torch_tensorrt") is None:
         raise DeviceError("torch_tensorrt is not installed: pip install torch-tensorrt")
-    return partial(_open, file, variant, device, shape)
+    return partial(_open, origin, variant, device, shape)
 
 
-def _open(file: Path, variant: Variant, device: str, shape: tuple[int, int, int] | None) -> Backend:
+def _open(
+    origin: Origin, variant: Variant, device: str, shape: tuple[int, int, int] | None
+) -> Backend:
     """Load and compile; torch.compile itself waits for the first frame."""
-    network, card = load_checkpoint(file)
+    network, card = origin.open()
     with ExitStack() as owned, _as_device_error(f"{variant.name} cannot be opened"):
         # The stubs do not know that .to() takes a layout.
         network = network.to(device, memory_format=variant.layout)  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.backends.backend import CPU
+from benchmarks.backends.origin import Origin
 from benchmarks.backends.torch_backends import (
     REFERENCE,
     VARIANTS,
@@ -84,7 +85,8 @@ def test_a_network_that_cannot_be_opened_is_an_error_of_the_device(
     def full(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory\nand a long story")
 
-    (reference,) = torch_candidates("lw-mobilenetv2-camvid", None, (), None)
+    origin = Origin("lw-mobilenetv2-camvid", None, CARD)
+    (reference,) = torch_candidates(origin, None, (), None)
     monkeypatch.setattr(nn.Module, "to", full)
     with pytest.raises(DeviceError, match=r"^PyTorch eager cannot be opened: out of memory$"):
         reference.opener()()
