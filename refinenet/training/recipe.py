@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from refinenet.data.augmentation import Augmentation
 from runtime.errors import InputError
@@ -20,11 +21,13 @@ class Recipe:
     batch: images per step of the optimizer, over all processes and accumulated parts.
     optimizer: adamw, or sgd with momentum as in the papers.
     backbone_lr, decoder_lr: initial learning rates; the backbone is already trained.
+    decayed: weights, weight decay acts on all parameters but biases and those of norms; or all.
     schedule: poly, (1 - progress) ** poly_power, or step, the step_factors one after the other.
     warmup: the share of the training in which the learning rates rise from zero.
     loss_at: image, scores upsampled to the label; output, labels sampled at the scores' stride 4.
     class_weights: none; median, median frequency over frequency; or sqrt, its square root.
-    ema: decay of the averaged weights, which are the ones that are kept; 0 for no averaging.
+    ema: decay of the averaged weights, which are the ones that are kept; 0 for no averaging. The
+    decay rises to it from 0, or the first weights would weigh most in a short training.
     precision: of the forward pass; weights, gradients and loss stay float32.
     clip_norm: the largest norm of the gradients; 0 for no clipping.
     patience: epochs without a better validation mIoU after which to stop; 0 for never.
@@ -37,6 +40,7 @@ class Recipe:
     backbone_lr: float = 3e-4
     decoder_lr: float = 1e-3
     weight_decay: float = 1e-2
+    decayed: Literal["weights", "all"] = "weights"
     schedule: Literal["poly", "step"] = "poly"
     poly_power: float = 0.9
     step_factors: tuple[float, ...] = (1.0, 0.5, 0.2)
@@ -72,6 +76,7 @@ REFINENET_PAPER = Recipe(
     backbone_lr=5e-5,
     decoder_lr=5e-4,
     weight_decay=5e-4,
+    decayed="all",
     schedule="step",
     step_factors=(1.0, 0.1),
     warmup=0.0,
@@ -90,6 +95,7 @@ LIGHT_WEIGHT = Recipe(
     backbone_lr=5e-4,
     decoder_lr=5e-3,
     weight_decay=1e-5,
+    decayed="all",
     schedule="step",
     step_factors=(1.0, 0.5, 0.2),
     warmup=0.0,
@@ -98,6 +104,9 @@ LIGHT_WEIGHT = Recipe(
     augmentation=Augmentation(crop=500, scales=(0.5, 2.0), shorter_side=350, colour=0.0),
 )
 
+# Entries that the recipes of earlier versions did not have, with what those versions did.
+BEFORE: Mapping[str, Any] = MappingProxyType({"decayed": "all"})
+
 PRESETS = MappingProxyType(
     {
         "camvid-mobilenet": Recipe(),
@@ -105,6 +114,14 @@ PRESETS = MappingProxyType(
         "light-weight": LIGHT_WEIGHT,
     }
 )
+
+
+def entries_before(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that a saved recipe lacks, with what the version that saved it did.
+
+    saved: a recipe as a dictionary, as a run's state holds it.
+    """
+    return {name: was for name, was in BEFORE.items() if name not in saved}
 
 
 def learning_rate_factor(progress: float, recipe: Recipe) -> float:

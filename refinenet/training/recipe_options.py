@@ -40,6 +40,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     add("--backbone-lr", float, "RATE", "initial learning rate of the backbone")
     add("--decoder-lr", float, "RATE", "initial learning rate of everything else")
     add("--weight-decay", float, "RATE", "")
+    add_choice("--decayed", "weights", "all", meaning="weights: not biases and norms")
     add_choice("--schedule", "poly", "step", meaning="of the learning rates")
     add("--poly-power", float, "POWER", "of --schedule poly: (1 - progress) ** POWER")
     add("--step-factors", _numbers, "1,0.5,0.2", "of --schedule step: one for each equal stage")

@@ -18,6 +18,7 @@ from torch import nn
 from refinenet.activation_ranges import shipped_ranges
 from refinenet.checkpoints.load import load_plain, save_checkpoint
 from refinenet.training.qat import is_quantization_aware, save_with_ranges
+from refinenet.training.recipe import entries_before
 from refinenet.training.state import EpochRecord, TrainingState
 from runtime.card import Card
 from runtime.errors import InputError
@@ -56,6 +57,7 @@ class RunFolder:
             )
         saved = load_plain(self.state_file)
         self._check_same_training(saved)
+        self._go_on_with(saved["identity"]["recipe"])
         # What the first start said: a resumed run need not be told again where it came from.
         if origin := saved.get("origin"):
             details = {**self.card.details, **origin["details"]}
@@ -67,6 +69,16 @@ class RunFolder:
                 **origin.get("normalization", {}),
             )
         return dict(saved)
+
+    def _go_on_with(self, recipe: Mapping[str, Any]) -> None:
+        """Take over the recipe as it was saved.
+
+        An entry that an earlier version did not have stays missing in the identity, where it means
+        what that version did, also when the run is resumed once more; the card says it.
+        """
+        self.identity = {**self.identity, "recipe": recipe}
+        whole = {**self.card.details["recipe"], **entries_before(recipe)}
+        self.card = replace(self.card, details={**self.card.details, "recipe": whole})
 
     def save(self, state: TrainingState) -> None:
         """Write the state, then what follows from it."""
@@ -119,12 +131,15 @@ class RunFolder:
                 )
 
     def _check_same_training(self, saved: Any) -> None:
-        if not isinstance(saved, dict) or "identity" not in saved:
+        if not isinstance(saved, dict) or "recipe" not in saved.get("identity", {}):
             raise InputError(
                 f"{self.state_file} is not the state of a training of this version; start in "
                 "another folder"
             )
-        if changes := differences(saved["identity"], self.identity):
+        given = dict(self.identity)
+        missing = entries_before(saved["identity"]["recipe"])
+        given["recipe"] = {key: given["recipe"][key] for key in given["recipe"].keys() - missing}
+        if changes := differences(saved["identity"], given):
             raise InputError(
                 f"{self.state_file} is of another training ({changes}); resume with the same "
                 "options and data, or start in another folder"

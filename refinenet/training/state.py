@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from refinenet.network import SegmentationNetwork
+from refinenet.training.averaging import AveragedWeights
 from refinenet.training.recipe import Recipe, learning_rate_factor
 
 
@@ -59,7 +59,7 @@ class TrainingState:
         self.optimizer = make_optimizer(model, recipe)
         # float16 gradients underflow unless the loss is scaled; a no-op for the other precisions.
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.averaged = averaged_model(model, recipe.ema)
+        self.averaged = AveragedWeights(model, recipe.ema) if recipe.ema else None
         self.records: list[EpochRecord] = []
 
     @property
@@ -102,13 +102,13 @@ class TrainingState:
         self.scaler.update()
         self.optimizer.zero_grad()
         if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
+            self.averaged.update(self.model)
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain data."""
         return {
             "model": self.model.state_dict(),
-            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.to_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "records": [asdict(record) for record in self.records],
@@ -118,18 +118,10 @@ class TrainingState:
         """Go on from what to_dict gave for the same network and recipe."""
         self.model.load_state_dict(saved["model"])
         if self.averaged is not None:
-            self.averaged.load_state_dict(saved["averaged"])
+            self.averaged.restore(saved["averaged"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.records = [EpochRecord(**record) for record in saved["records"]]
-
-
-def averaged_model(model: nn.Module, decay: float) -> AveragedModel | None:
-    """A copy of the network for the moving average of its weights; None for a decay of 0."""
-    if decay == 0:
-        return None
-    averaging = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=averaging)
 
 
 def _comparable(miou: float | None) -> float:
@@ -138,14 +130,29 @@ def _comparable(miou: float | None) -> float:
 
 
 def make_optimizer(model: SegmentationNetwork, recipe: Recipe) -> torch.optim.Optimizer:
-    """Backbones and the rest as two parameter groups with learning rates of their own."""
+    """Backbones and the rest as parameter groups with learning rates of their own.
+
+    Each is one group, or two where biases and the parameters of norms are not decayed.
+    """
     backbone = [p for part in model.pretrained_backbones for p in part.parameters()]
     known = {id(parameter) for parameter in backbone}
     decoder = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    groups: list[dict[str, Any]] = [
-        {"params": backbone, "lr": recipe.backbone_lr, "initial_lr": recipe.backbone_lr},
-        {"params": decoder, "lr": recipe.decoder_lr, "initial_lr": recipe.decoder_lr},
-    ]
+    groups: list[dict[str, Any]] = []
+    for parameters, rate in ((backbone, recipe.backbone_lr), (decoder, recipe.decoder_lr)):
+        for part, decay in _by_decay(parameters, recipe):
+            groups.append({"params": part, "lr": rate, "initial_lr": rate, "weight_decay": decay})
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(groups, momentum=recipe.momentum)
+    return torch.optim.AdamW(groups)
+
+
+def _by_decay(
+    parameters: list[nn.Parameter], recipe: Recipe
+) -> list[tuple[list[nn.Parameter], float]]:
+    """The parameters, apart by their weight decay."""
+    if recipe.decayed == "all":
+        return [(parameters, recipe.weight_decay)]
+    # Biases and what norms scale and shift by have one dimension, weights have two or more.
+    weights = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    return [(weights, recipe.weight_decay), (others, 0.0)]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from refinenet.training.distributed import Processes, processes
 from refinenet.training.epoch import PassResult, TrainingPass
 from refinenet.training.loss import PixelLoss, class_weights
 from refinenet.training.qat import insert_fake_quantization
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipe import Recipe, entries_before
 from refinenet.training.run_folder import RunFolder
 from refinenet.training.state import EpochRecord, TrainingState
 from refinenet.variants import create_model, normalization_of, score_size
@@ -101,6 +101,7 @@ def train(options: TrainOptions) -> Path:
         check_batch(options, len(images), team)
         folder = run_folder(options, images, team)
         saved = team.from_first(lambda: folder.open(options.resume))
+        options = as_started(options, saved)
         state = initial_state(options, images, team)
         if saved is not None:
             state.restore(saved)
@@ -124,6 +125,14 @@ def train(options: TrainOptions) -> Path:
                 write_scalars()
                 bar.set_postfix_str(shown(state.records[-1]))
     return folder.best_file
+
+
+def as_started(options: TrainOptions, saved: Mapping[str, Any] | None) -> TrainOptions:
+    """The options, with what an earlier version did where the run that it saved does not say."""
+    if saved is None:
+        return options
+    before = entries_before(saved["identity"]["recipe"])
+    return replace(options, recipe=replace(options.recipe, **before))
 
 
 def check_batch(options: TrainOptions, images: int, team: Processes) -> None:
