@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -116,12 +116,61 @@ PRESETS = MappingProxyType(
 )
 
 
-def entries_before(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that a saved recipe lacks, with what the version that saved it did.
+# The least steps that an epoch of a small data set is to have, by smaller batches.
+LEAST_STEPS = 8
 
-    saved: a recipe as a dictionary, as a run's state holds it.
+
+def fitted(
+    recipe: Recipe, unasked: Collection[str], images: int, shares: int, has_bf16: bool
+) -> Recipe:
+    """The recipe for this data and machine, in the entries that nobody asked for.
+
+    images: for training. shares: the parts that a batch must be divisible into.
+    has_bf16: whether the machine's GPU computes in bf16.
+
+    Few images make smaller batches: 26 epochs of one step would not train a network.
     """
-    return {name: was for name, was in BEFORE.items() if name not in saved}
+    if "batch" in unasked:
+        batch = min(recipe.batch, max(1, images // LEAST_STEPS))
+        recipe = replace(recipe, batch=max(1, batch // shares) * shares)
+    if "precision" in unasked and has_bf16:
+        recipe = replace(recipe, precision="bf16")
+    return recipe
+
+
+def resumed(
+    given: Mapping[str, Any], saved: Mapping[str, Any], unasked: Collection[str]
+) -> dict[str, Any]:
+    """The recipe by which a saved run goes on if the given one is wanted, both as dictionaries.
+
+    The saved run decides entries that nobody asked for. Where it lacks an entry, since an earlier
+    version started it, that version's way holds.
+    """
+    recipe = dict(given)
+    for name, value in given.items():
+        if name not in saved:
+            recipe[name] = BEFORE.get(name, value)
+        elif isinstance(value, dict):
+            recipe[name] = resumed(value, saved[name], unasked)
+        elif name in unasked:
+            recipe[name] = saved[name]
+    return recipe
+
+
+def completed(given: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The saved recipe, with an earlier version's way for every entry that it lacks."""
+    recipe = dict(saved)
+    for name, value in given.items():
+        if name not in saved:
+            recipe[name] = BEFORE.get(name, value)
+        elif isinstance(value, dict):
+            recipe[name] = completed(value, saved[name])
+    return recipe
+
+
+def recipe_from(entries: Mapping[str, Any]) -> Recipe:
+    """The recipe that a dictionary holds."""
+    return Recipe(**{**entries, "augmentation": Augmentation(**entries["augmentation"])})
 
 
 def learning_rate_factor(progress: float, recipe: Recipe) -> float:

@@ -43,6 +43,7 @@ def options(
         recipe=RECIPE,
         backbone_weights=shared / "data/weights/mobilenetv2_imagenet_tvkeys.pth",
         workers=0,
+        device="cpu",
         validate_every=3,
         quiet=True,
     )
@@ -62,7 +63,14 @@ def torchrun(options: TrainOptions, processes: int) -> None:
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             *("--nproc-per-node", str(processes), "-m", "refinenet", "train", "--quiet"),
             *("--variant", options.variant, "--data", options.data, "--output", options.output),
-            *("--backbone-weights", str(options.backbone_weights), "--workers", "0"),
+            *(
+                "--backbone-weights",
+                str(options.backbone_weights),
+                "--workers",
+                "0",
+                "--device",
+                "cpu",
+            ),
             *("--validate-every", str(options.validate_every), "--optimizer", recipe.optimizer),
             *("--epochs", str(recipe.epochs), "--batch", str(recipe.batch)),
             *("--backbone-lr", str(recipe.backbone_lr), "--decoder-lr", str(recipe.decoder_lr)),

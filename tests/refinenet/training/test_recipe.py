@@ -22,7 +22,7 @@ def recipe_of(*arguments: str, variant: str = "lw-mobilenetv2") -> Recipe:
     add_recipe_options(parser)
     given = vars(parser.parse_args(arguments))
     given["variant"] = variant
-    recipe = take_recipe(given)
+    recipe, _ = take_recipe(given)
     assert given == {"variant": variant}  # nothing else is left over
     return recipe
 

@@ -14,12 +14,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from training_states import equal, state_of
 
 from refinenet.checkpoints.load import load_checkpoint, load_model, read_weights
 from refinenet.data.augmentation import Augmentation
 from refinenet.data.datasets import CAMVID, LabelledImages
 from refinenet.training import batches
-from refinenet.training.loss import class_weights
+from refinenet.training.loss import class_weights, label_counts
 from refinenet.training.recipe import Recipe, learning_rate_factor
 from refinenet.training.state import make_optimizer
 from refinenet.training.train import TrainOptions, train
@@ -41,6 +42,7 @@ def options(small_camvid: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
         output=tmp_path_factory.mktemp("whole_run"),
         recipe=RECIPE,
         workers=0,
+        device="cpu",
         quiet=True,
     )
 
@@ -51,25 +53,10 @@ def best(options: TrainOptions) -> Path:
     return train(options)
 
 
-def state_of(folder: Path) -> Any:
-    return torch.load(folder / "state.pt", weights_only=True)
-
-
 def results(folder: Path) -> list[list[str]]:
     """The log without the times, which no two runs share."""
     with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
         return [[row[name] for name in RESULTS] for row in csv.DictReader(file)]
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Bit for bit, through dictionaries and lists."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return bool(one == other)
 
 
 def interrupt_at(sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,13 +284,13 @@ def known_labels(camvid: Path, tmp_path: Path) -> LabelledImages:
 def test_class_weights_are_a_power_of_median_frequency_over_frequency(
     kind: Any, power: float, known_labels: LabelledImages
 ) -> None:
-    weights = class_weights(known_labels, kind)
+    weights = class_weights(label_counts(known_labels), 11, kind)
     assert weights.dtype == torch.float32
     assert weights.tolist() == pytest.approx([0.5**power, 1, 2**power, *[1] * 8])
 
 
 def test_class_weights_none_is_one_each(known_labels: LabelledImages) -> None:
-    assert class_weights(known_labels, "none").tolist() == [1] * 11
+    assert class_weights(label_counts(known_labels), 11, "none").tolist() == [1] * 11
 
 
 def losses(options: TrainOptions, **changes: Any) -> list[float]:
