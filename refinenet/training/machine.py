@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import torch
+
+from refinenet.training.distributed import Processes
+from refinenet.training.options import TrainOptions
+from refinenet.training.recipe import fitted
 
 MOST_WORKERS = 32
 
@@ -35,3 +40,11 @@ def described(device: torch.device) -> str:
     if device.type != "cuda":
         return str(device)
     return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def on_this_machine(options: TrainOptions, images: int, team: Processes) -> TrainOptions:
+    """The options, with what nobody asked for as the data and the machine have it."""
+    workers = default_workers(team.device) if options.workers is None else options.workers
+    shares = team.world * options.accumulate
+    recipe = fitted(options.recipe, options.unasked, images, shares, has_bf16(team.device))
+    return replace(options, workers=workers, recipe=recipe)

@@ -9,9 +9,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from refinenet.data.datasets import LabelledImages
+from refinenet.training.distributed import Processes
+from refinenet.training.machine import described
+from refinenet.training.options import TrainOptions
 from refinenet.training.recipe import Recipe
+from refinenet.training.state import TrainingState
 from runtime.card import read_card
 from runtime.files import existing_file
+
+
+def announce(
+    options: TrainOptions, state: TrainingState, images: LabelledImages, team: Processes
+) -> None:
+    """Print what is trained, on what and how."""
+    if options.quiet or not team.is_first:
+        return
+    print(
+        f"{options.variant} on {len(images)} images of {options.dataset}, "
+        f"{described(team.device)}, processes {team.world}, loader processes {options.workers} each"
+    )
+    print(recipe_line(options.recipe))
+    if state.epoch:
+        print(f"goes on after epoch {state.epoch} of {options.recipe.epochs}")
 
 
 def recipe_line(recipe: Recipe) -> str:
@@ -62,7 +82,7 @@ def resume_command(folder: Path, arguments: Sequence[str]) -> str:
     """How an interrupted training goes on; arguments: those of `refinenet train`."""
     if not (folder / "state.pt").exists():
         arguments = [argument for argument in arguments if argument != "--resume"]
-        return f"nothing is kept of the first epoch; anew: {_command(arguments)}"
+        return f"nothing is kept of the first epoch; start again with: {_command(arguments)}"
     if "--resume" not in arguments:
         arguments = [*arguments, "--resume"]
     return f"{folder} keeps the whole epochs; go on with: {_command(arguments)}"

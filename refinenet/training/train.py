@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from refinenet.checkpoints.load import checkpoint_card
@@ -23,17 +22,18 @@ from refinenet.data.datasets import LabelledImages, open_dataset
 from refinenet.data.network_input import NetworkInput
 from refinenet.evaluation.metrics import ConfusionMatrix
 from refinenet.training.batches import Batches
+from refinenet.training.compiling import compiled, compiler_errors
 from refinenet.training.determinism import deterministic
 from refinenet.training.distributed import Processes, processes
 from refinenet.training.epoch import PassResult, TrainingPass
 from refinenet.training.loss import PixelLoss, class_weights, label_counts
-from refinenet.training.machine import default_device, default_workers, described, has_bf16
+from refinenet.training.machine import default_device, on_this_machine
 from refinenet.training.options import TrainOptions
-from refinenet.training.recipe import Recipe, completed, fitted, recipe_from
+from refinenet.training.recipe import Recipe, completed, recipe_from
 from refinenet.training.run_folder import RunFolder
 from refinenet.training.start import initial_state, started_from
 from refinenet.training.state import EpochRecord, TrainingState
-from refinenet.training.summary import recipe_line
+from refinenet.training.summary import announce
 from refinenet.training.validation import Validation
 from refinenet.variants import normalization_of, score_size
 from runtime.card import Card
@@ -79,6 +79,7 @@ def train(options: TrainOptions) -> Path:
         validation = Validation(val_images, normalization, team, options.workers or 0)
         announce(options, state, images, team)
         with (
+            compiler_errors(),
             training.batches.plain_errors(),  # a loader can die while this process validates
             progress(options, training) as bar,
             tensorboard(options, training) as write_scalars,
@@ -94,14 +95,6 @@ def train(options: TrainOptions) -> Path:
     return folder.best_file
 
 
-def on_this_machine(options: TrainOptions, images: int, team: Processes) -> TrainOptions:
-    """The options, with what nobody asked for as the data and the machine have it."""
-    workers = default_workers(team.device) if options.workers is None else options.workers
-    shares = team.world * options.accumulate
-    recipe = fitted(options.recipe, options.unasked, images, shares, has_bf16(team.device))
-    return replace(options, workers=workers, recipe=recipe)
-
-
 def as_started(
     options: TrainOptions, saved: Mapping[str, Any] | None, images: int, team: Processes
 ) -> TrainOptions:
@@ -112,21 +105,6 @@ def as_started(
     options = replace(options, recipe=recipe_from(recipe))
     check_batch(options, images, team)
     return options
-
-
-def announce(
-    options: TrainOptions, state: TrainingState, images: LabelledImages, team: Processes
-) -> None:
-    """Print what is trained, on what and how."""
-    if options.quiet or not team.is_first:
-        return
-    print(
-        f"{options.variant} on {len(images)} images of {options.dataset}, "
-        f"{described(team.device)}, processes {team.world}, loader processes {options.workers} each"
-    )
-    print(recipe_line(options.recipe))
-    if state.epoch:
-        print(f"goes on after epoch {state.epoch} of {options.recipe.epochs}")
 
 
 def check_batch(options: TrainOptions, images: int, team: Processes) -> None:
@@ -215,12 +193,6 @@ def check_precision(recipe: Recipe, team: Processes) -> None:
     """InputError for fp16 on the CPU, which computes it far more slowly than the others."""
     if recipe.precision == "fp16" and team.device.type != "cuda":
         raise InputError("--precision fp16 needs --device cuda; on the CPU use bf16 or fp32")
-
-
-def compiled(model: nn.Module) -> nn.Module:
-    """The network as torch.compile makes it, for images of one size."""
-    fixed: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]  # a module too
-    return fixed
 
 
 def validate(

@@ -104,6 +104,10 @@ def assert_same_training(folder: Path, expected: Path) -> None:
     for part in ("model", "averaged"):
         assert distance(found[part], wanted[part]) < ROUNDING
     assert losses(folder) == pytest.approx(losses(expected), abs=2e-4)
+    # Each process validates images of its own.
+    for record, other in zip(found["records"], wanted["records"], strict=True):
+        assert record["val_miou"] == pytest.approx(other["val_miou"], abs=1e-3)
+        assert record["val_pixel_accuracy"] == pytest.approx(other["val_pixel_accuracy"], abs=1e-3)
     best = [next(f.glob("best.safetensors")).stat().st_size for f in (folder, expected)]
     assert best[0] == pytest.approx(best[1], abs=20)  # the cards' figures differ in a digit
 

@@ -41,6 +41,20 @@ def test_the_default_recipe_is_that_of_the_shipped_weights() -> None:
     assert recipe.augmentation == Augmentation(320, (0.5, 2.0), 0, 0.5, 0.3)
 
 
+def unasked(*arguments: str) -> frozenset[str]:
+    parser = argparse.ArgumentParser()
+    add_recipe_options(parser)
+    return take_recipe(vars(parser.parse_args(arguments)) | {"variant": "lw-50"})[1]
+
+
+def test_what_is_given_is_asked_for_and_a_preset_asks_for_all() -> None:
+    entries = {field.name for kind in (Recipe, Augmentation) for field in fields(kind)}
+    assert unasked() == entries
+    assert unasked("--batch", "4", "--scale-range", "1", "1") == entries - {"batch", "scales"}
+    assert unasked("--preset", "camvid-mobilenet") == frozenset()
+    assert unasked("--preset", "paper", "--batch", "4") == frozenset()
+
+
 def test_light_weight_has_three_stages_with_rates_of_their_own() -> None:
     recipe = recipe_of("--preset", "light-weight")
     stages = [rates(recipe, (epoch + 0.5) / 300) for epoch in (0, 99, 100, 199, 200, 299)]
