@@ -46,5 +46,7 @@ def on_this_machine(options: TrainOptions, images: int, team: Processes) -> Trai
     """The options, with what nobody asked for as the data and the machine have it."""
     workers = default_workers(team.device) if options.workers is None else options.workers
     shares = team.world * options.accumulate
-    recipe = fitted(options.recipe, options.unasked, images, shares, has_bf16(team.device))
+    # The rounding of INT8 is learned in fp32 alone.
+    in_bf16 = has_bf16(team.device) and not options.qat
+    recipe = fitted(options.recipe, options.unasked, images, shares, in_bf16)
     return replace(options, workers=workers, recipe=recipe)

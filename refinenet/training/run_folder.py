@@ -1,7 +1,8 @@
 """The run folder of a training: whole after a kill at any moment.
 
-state.pt is written first and alone decides what is known. best.safetensors and log.csv follow from
-it: where a kill came between, opening the folder again writes them from the state.
+state.pt is written first and alone decides what is known. best.safetensors, log.csv and the last
+weights in epochs/ follow from it: where a kill came between, opening the folder again writes them
+from the state.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ class RunFolder:
         Raises InputError if it holds a training and `resume` is off, or another training.
         """
         output_folder(self.folder)
-        for part in self.folder.glob(".*.part.*"):  # of a process that was killed while it wrote
-            part.unlink()
+        for folder in (self.folder, self.folder / EPOCHS):
+            for part in folder.glob(".*.part.*"):  # of a process that was killed while it wrote
+                part.unlink()
         if not self.state_file.exists():
             return None
         if not resume:

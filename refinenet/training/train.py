@@ -127,6 +127,7 @@ def run_folder(options: TrainOptions, images: LabelledImages, team: Processes) -
         "processes": team.world,
         "accumulate": options.accumulate,
         "deterministic": options.deterministic,
+        "compiled": options.compile,
     }
     details: dict[str, Any] = {"dataset": options.dataset, "recipe": recipe, "means": means}
     if options.qat:

@@ -64,3 +64,5 @@ def test_bf16_follows_from_the_gpu_unless_a_precision_is_asked_for(
     assert found == ("bf16" if able else "fp32")
     assert on_this_machine(OPTIONS, 60, Processes(0, 1, GPU)).recipe.precision == "fp32"
     assert on_this_machine(free, 60, Processes(0, 1, CPU)).recipe.precision == "fp32"
+    learning_int8 = replace(free, qat=True)
+    assert on_this_machine(learning_int8, 60, Processes(0, 1, GPU)).recipe.precision == "fp32"

@@ -95,6 +95,8 @@ def test_weights_are_kept_every_so_many_epochs(options: TrainOptions, tmp_path: 
     recipe = replace(RECIPE, epochs=4)
     mine = replace(options, output=tmp_path, recipe=recipe, save_every=2, resume=True)
     stop_after_epoch_1(mine)
+    (tmp_path / "epochs").mkdir()
+    (tmp_path / "epochs/.0002.safetensors.part.1").touch()  # as a killed process leaves it
     train(mine)
     kept = sorted((tmp_path / "epochs").iterdir())
     assert [file.name for file in kept] == ["0002.safetensors", "0004.safetensors"]
