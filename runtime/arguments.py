@@ -76,8 +76,8 @@ def run_command(command: Command, name: str, arguments: Sequence[str]) -> int:
         code = READER_GONE
     except (DeployError, CheckFailed) as error:
         code, message = error.exit_code, f"{type(error).__name__}: {error}"
-    except KeyboardInterrupt:
-        code, message = INTERRUPTED, "interrupted"
+    except KeyboardInterrupt as error:
+        code, message = INTERRUPTED, "; ".join(["interrupted", *map(str, error.args)])
     except MemoryError as error:
         code, message = INVALID, f"this machine's memory does not suffice ({error})"
     except OSError as error:  # a disk, a pipe or a network that fails in the middle of the work

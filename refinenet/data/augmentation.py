@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.errors import InputError
 from runtime.frames import Frame, Mask
@@ -47,33 +46,34 @@ def augment(
     image has the mean colour of the normalization and the ignore id."""
     scale = float(np.exp(rng.uniform(*np.log(options.scales))))
     scale = max(scale, options.shorter_side / min(label.shape))
-    frame = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale), np.uint8)
-    height, width = frame.shape[:2]
-    # EXACT: plain INTER_NEAREST samples half a pixel off from the frame's bilinear grid.
-    label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    frame, label = _resized(frame, label, scale)
+    rows, target_rows = _random_overlap(label.shape[0], options.crop, rng)
+    columns, target_columns = _random_overlap(label.shape[1], options.crop, rng)
+    step = -1 if rng.random() < options.flip else 1
+    # Colours change before the padding is added: the padding stays the mean colour, and does not
+    # count in the mean that the contrast turns about.
+    cut = _jitter(frame[rows, columns], options.colour, rng)
     mean_bgr = np.round(255 * np.array(normalization.mean[::-1])).astype(np.uint8)
-    frame, label = _random_crop(frame, label, mean_bgr, ignore_id, options.crop, rng)
-    if rng.random() < options.flip:
-        frame, label = frame[:, ::-1], label[:, ::-1]
-    return _jitter(frame, options.colour, rng), np.ascontiguousarray(label)
+    sample = np.full((options.crop, options.crop, 3), mean_bgr, np.uint8)
+    sample_label = np.full((options.crop, options.crop), ignore_id, np.uint8)
+    sample[target_rows, target_columns] = cut
+    sample_label[target_rows, target_columns] = label[rows, columns]
+    return (
+        np.ascontiguousarray(sample[:, ::step]),
+        np.ascontiguousarray(sample_label[:, ::step]),
+    )
 
 
-def _random_crop(
-    frame: Frame,
-    label: Mask,
-    colour: NDArray[np.uint8],
-    ignore_id: int,
-    crop: int,
-    rng: np.random.Generator,
-) -> tuple[Frame, Mask]:
-    height, width = label.shape
-    cut_frame = np.full((crop, crop, 3), colour, np.uint8)
-    cut_label = np.full((crop, crop), ignore_id, np.uint8)
-    source_y, target_y = _random_overlap(height, crop, rng)
-    source_x, target_x = _random_overlap(width, crop, rng)
-    cut_frame[target_y, target_x] = frame[source_y, source_x]
-    cut_label[target_y, target_x] = label[source_y, source_x]
-    return cut_frame, cut_label
+def _resized(frame: Frame, label: Mask, scale: float) -> tuple[Frame, Mask]:
+    """Both at one size, so that both are sampled on one grid.
+
+    The size is given to OpenCV, never the scale: from a scale it takes a grid whose last pixel is
+    not the image's last one.
+    """
+    height, width = (max(1, round(scale * side)) for side in label.shape)
+    frame = np.asarray(cv2.resize(frame, (width, height)), np.uint8)
+    # EXACT: plain INTER_NEAREST samples half a pixel off from the frame's bilinear grid.
+    return frame, cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _random_overlap(size: int, crop: int, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -79,8 +79,8 @@ class BoundaryIoU:
     intersection over their union, pixels summed over the images. The distance is `share` of the
     image's diagonal, at least one pixel.
 
-    Ignored pixels belong to no class in either mask, like what lies outside the image: a border
-    with them is a contour in both.
+    Ignored pixels are neither inside nor outside of a class: a border with them is no contour.
+    Otherwise every mask would find the labels' own border with them, whatever it predicts.
     """
 
     def __init__(self, num_classes: int, share: float = BOUNDARY_SHARE) -> None:
@@ -93,8 +93,8 @@ class BoundaryIoU:
         distance = max(1, round(self.share * float(np.hypot(*label.shape))))
         counted = label < len(self._union)
         for index in np.union1d(label[counted], mask[counted]):
-            expected = boundary(label == index, distance)
-            found = boundary((mask == index) & counted, distance)
+            expected = boundary(label == index, distance, counted)
+            found = boundary((mask == index) & counted, distance, counted)
             self._intersection[index] += np.count_nonzero(expected & found)
             self._union[index] += np.count_nonzero(expected | found)
 
@@ -109,15 +109,19 @@ class BoundaryIoU:
         return _mean(self.iou)
 
 
-def boundary(region: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
+def boundary(
+    region: NDArray[np.bool_], distance: int, counted: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
     """The pixels of a region from which its outside is at most `distance` pixels away.
 
-    region: (H, W). Diagonal steps count as one, and all beyond the image is outside, as in the
-    paper's reference implementation.
+    region: (H, W). counted: the pixels that can be outside, (H, W); None for all.
+    Diagonal steps count as one, and all beyond the image is outside, as in the paper's reference
+    implementation.
     """
+    filled = region if counted is None else region | ~counted
     kernel = np.ones((2 * distance + 1,) * 2, np.uint8)
     inner = cv2.erode(
-        region.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
+        filled.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
     return np.asarray(region & (inner == 0), np.bool_)
 

@@ -60,7 +60,7 @@ def predict(
     Returns (H, W) uint8 class ids.
     """
     with torch.inference_mode():
-        scores = class_scores(network, to_input(frame, normalization)[None].to(device), passes)
+        scores = class_scores(network, to_input(frame, normalization, device)[None], passes)
         mask: Mask = scores.argmax(1)[0].to(torch.uint8).cpu().numpy()
     return mask
 

@@ -1,4 +1,4 @@
-"""Where chance comes from in a training, and how to leave none to the machine."""
+"""Where chance comes from in a training, and what is left of it to the machine."""
 
 from __future__ import annotations
 
@@ -39,3 +39,16 @@ def deterministic(wanted: bool) -> Iterator[None]:
     finally:
         enabled, cudnn.deterministic, cudnn.benchmark = before
         torch.use_deterministic_algorithms(enabled)
+
+
+@contextmanager
+def fixed_sizes() -> Iterator[None]:
+    """In this block, whose images all have one size, cuDNN tries its algorithms and takes the
+    fastest, unless only deterministic ones are wanted."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before

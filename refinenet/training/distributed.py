@@ -11,12 +11,12 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from refinenet.evaluation.predict import check_device
 
-# The other processes wait while the first validates; torchrun ends them sooner if it fails.
+# The others wait while the first writes or reads labels; torchrun ends them sooner if it fails.
 PATIENCE = timedelta(hours=6)
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Processes:
     """This process among those of the training.
 
-    rank: 0 to world - 1; the first one, 0, validates and writes.
+    rank: 0 to world - 1; the first one, 0, writes.
     """
 
     rank: int
@@ -37,13 +37,21 @@ class Processes:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def summed(self, value: float) -> float:
-        """The sum of a number over all processes."""
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum over all processes of a tensor that lies on the device."""
         if self.world == 1:
             return value
-        total = torch.tensor(value, dtype=torch.float64, device=self.device)
+        total = value.clone()
         dist.all_reduce(total)
-        return float(total)
+        return total
+
+    def with_buffers_of_first(self, network: nn.Module) -> nn.Module:
+        """The network, with the first process's buffers in all: the ranges of fake quantization
+        follow what each process saw since the processes last met."""
+        if self.world > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, src=0)
+        return network
 
     def from_first(self, make: Callable[[], T]) -> T:
         """What the first process makes, in every process. If it raises, torchrun ends them all."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,18 +33,27 @@ class PixelLoss:
     score_size: tuple[int, int] | None = None
 
     def targets(self, labels: Tensor) -> Tensor:
-        """The labels, (N, H, W) int64, where the loss is taken: (N, H, W) or (N, h, w)."""
+        """The labels, (N, H, W) integers, where the loss is taken: (N, H, W) or (N, h, w) int64."""
         if self.score_size is None:
-            return labels
+            return labels.long()
         # Through float32, which holds ids exactly; nearest-exact samples where bilinear would.
         sampled = F.interpolate(labels[:, None].float(), self.score_size, mode="nearest-exact")
         return sampled[:, 0].long()
 
-    def weight(self, targets: Tensor) -> float:
-        """The total weight of the pixels that count."""
-        labelled = targets[targets != self.ignore_id]
-        counts = torch.bincount(labelled, minlength=len(self.weights))
-        return float(counts.double() @ self.weights.to(targets.device).double())
+    def weight(self, targets: Tensor) -> Tensor:
+        """The total weight of the pixels that count, a float64 scalar on the targets' device.
+
+        By a table of all ids: counts, or the labelled pixels alone, would have a size that the
+        host must wait for.
+        """
+        return self._weight_of_id[targets].sum(dtype=torch.float64)
+
+    @cached_property
+    def _weight_of_id(self) -> Tensor:
+        table = self.weights.new_zeros(256)
+        table[: len(self.weights)] = self.weights
+        table[self.ignore_id] = 0
+        return table
 
     def summed(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The summed loss, a float32 scalar.
@@ -59,19 +70,26 @@ class PixelLoss:
         )
 
 
-def class_weights(images: LabelledImages, kind: ClassWeights) -> Tensor:
-    """The loss weight of every class, (C,) float32; all but none read every label once.
+def label_counts(images: LabelledImages) -> list[int]:
+    """How many pixels of the labels have each id, 0 to 255; reads every image and label."""
+    counts = np.zeros(256, np.int64)
+    for index in range(len(images)):
+        counts += np.bincount(images.read(index)[1].ravel(), minlength=256)
+    return [int(count) for count in counts]
+
+
+def class_weights(counts: Sequence[int], num_classes: int, kind: ClassWeights) -> Tensor:
+    """The loss weight of every class, (C,) float32.
+
+    counts: of the labels' pixels by id, as from label_counts.
 
     median: median frequency balancing, as Eigen & Fergus (ICCV 2015) and SegNet do it, but with a
     class's frequency taken over all images, not over those alone that show it.
     """
-    num_classes = len(images.dataset.classes)
     if kind == "none":
         return torch.ones(num_classes)
-    counts = np.zeros(256, np.int64)
-    for index in range(len(images)):
-        counts += np.bincount(images.read(index)[1].ravel(), minlength=256)
-    frequency: NDArray[np.float64] = counts[:num_classes] / counts.sum()
+    pixels = np.array(counts, np.float64)
+    frequency: NDArray[np.float64] = pixels[:num_classes] / pixels.sum()
     occurring = frequency > 0
     weights = np.ones_like(frequency)
     if occurring.any():  # or the median would be that of nothing

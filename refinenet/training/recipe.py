@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from refinenet.data.augmentation import Augmentation
 from runtime.errors import InputError
@@ -20,11 +21,13 @@ class Recipe:
     batch: images per step of the optimizer, over all processes and accumulated parts.
     optimizer: adamw, or sgd with momentum as in the papers.
     backbone_lr, decoder_lr: initial learning rates; the backbone is already trained.
+    decayed: weights, weight decay acts on all parameters but biases and those of norms; or all.
     schedule: poly, (1 - progress) ** poly_power, or step, the step_factors one after the other.
     warmup: the share of the training in which the learning rates rise from zero.
     loss_at: image, scores upsampled to the label; output, labels sampled at the scores' stride 4.
     class_weights: none; median, median frequency over frequency; or sqrt, its square root.
-    ema: decay of the averaged weights, which are the ones that are kept; 0 for no averaging.
+    ema: decay of the averaged weights, which are the ones that are kept; 0 for no averaging. The
+    decay rises to it from 0, or the first weights would weigh most in a short training.
     precision: of the forward pass; weights, gradients and loss stay float32.
     clip_norm: the largest norm of the gradients; 0 for no clipping.
     patience: epochs without a better validation mIoU after which to stop; 0 for never.
@@ -37,6 +40,7 @@ class Recipe:
     backbone_lr: float = 3e-4
     decoder_lr: float = 1e-3
     weight_decay: float = 1e-2
+    decayed: Literal["weights", "all"] = "weights"
     schedule: Literal["poly", "step"] = "poly"
     poly_power: float = 0.9
     step_factors: tuple[float, ...] = (1.0, 0.5, 0.2)
@@ -72,6 +76,7 @@ REFINENET_PAPER = Recipe(
     backbone_lr=5e-5,
     decoder_lr=5e-4,
     weight_decay=5e-4,
+    decayed="all",
     schedule="step",
     step_factors=(1.0, 0.1),
     warmup=0.0,
@@ -90,6 +95,7 @@ LIGHT_WEIGHT = Recipe(
     backbone_lr=5e-4,
     decoder_lr=5e-3,
     weight_decay=1e-5,
+    decayed="all",
     schedule="step",
     step_factors=(1.0, 0.5, 0.2),
     warmup=0.0,
@@ -109,6 +115,7 @@ FCN = Recipe(
     backbone_lr=2e-5,
     decoder_lr=2e-5,
     weight_decay=5e-4,
+    decayed="all",
     schedule="step",
     step_factors=(1.0,),
     warmup=0.0,
@@ -125,6 +132,7 @@ TORCHVISION_FCN = Recipe(
     backbone_lr=0.02,
     decoder_lr=0.02,
     weight_decay=1e-4,
+    decayed="all",
     warmup=0.0,
     class_weights="none",
     ema=0.0,
@@ -141,6 +149,7 @@ UNET = Recipe(
     backbone_lr=1e-3,
     decoder_lr=1e-3,
     weight_decay=0.0,
+    decayed="all",
     warmup=0.0,
     class_weights="none",
     ema=0.0,
@@ -157,11 +166,14 @@ DEEPLAB_V2 = Recipe(
     backbone_lr=2.5e-4,
     decoder_lr=2.5e-3,
     weight_decay=5e-4,
+    decayed="all",
     warmup=0.0,
     class_weights="none",
     ema=0.0,
     augmentation=Augmentation(crop=321, scales=(0.5, 1.5), colour=0.0),
 )
+# Entries that the recipes of earlier versions did not have, with what those versions did.
+BEFORE: Mapping[str, Any] = MappingProxyType({"decayed": "all"})
 
 PRESETS = MappingProxyType(
     {
@@ -174,6 +186,63 @@ PRESETS = MappingProxyType(
         "deeplab-v2": DEEPLAB_V2,
     }
 )
+
+
+# The least steps that an epoch of a small data set is to have, by smaller batches.
+LEAST_STEPS = 8
+
+
+def fitted(
+    recipe: Recipe, unasked: Collection[str], images: int, shares: int, has_bf16: bool
+) -> Recipe:
+    """The recipe for this data and machine, in the entries that nobody asked for.
+
+    images: for training. shares: the parts that a batch must be divisible into.
+    has_bf16: whether the machine's GPU computes in bf16.
+
+    Few images make smaller batches: 26 epochs of one step would not train a network.
+    """
+    if "batch" in unasked:
+        batch = min(recipe.batch, max(1, images // LEAST_STEPS))
+        recipe = replace(recipe, batch=max(1, batch // shares) * shares)
+    if "precision" in unasked and has_bf16:
+        recipe = replace(recipe, precision="bf16")
+    return recipe
+
+
+def resumed(
+    given: Mapping[str, Any], saved: Mapping[str, Any], unasked: Collection[str]
+) -> dict[str, Any]:
+    """The recipe by which a saved run goes on if the given one is wanted, both as dictionaries.
+
+    The saved run decides entries that nobody asked for. Where it lacks an entry, since an earlier
+    version started it, that version's way holds.
+    """
+    recipe = dict(given)
+    for name, value in given.items():
+        if name not in saved:
+            recipe[name] = BEFORE.get(name, value)
+        elif isinstance(value, dict):
+            recipe[name] = resumed(value, saved[name], unasked)
+        elif name in unasked:
+            recipe[name] = saved[name]
+    return recipe
+
+
+def completed(given: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The saved recipe, with an earlier version's way for every entry that it lacks."""
+    recipe = dict(saved)
+    for name, value in given.items():
+        if name not in saved:
+            recipe[name] = BEFORE.get(name, value)
+        elif isinstance(value, dict):
+            recipe[name] = completed(value, saved[name])
+    return recipe
+
+
+def recipe_from(entries: Mapping[str, Any]) -> Recipe:
+    """The recipe that a dictionary holds."""
+    return Recipe(**{**entries, "augmentation": Augmentation(**entries["augmentation"])})
 
 
 def learning_rate_factor(progress: float, recipe: Recipe) -> float:

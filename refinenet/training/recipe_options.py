@@ -11,7 +11,7 @@ from refinenet.data.augmentation import Augmentation
 from refinenet.training.recipe import PRESETS, Recipe
 from runtime.arguments import positive, whole
 
-PAPER = "paper"
+PAPER, DEFAULT = "paper", "camvid-mobilenet"
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,8 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preset",
         choices=(*PRESETS, PAPER),
-        default="camvid-mobilenet",
         help="docs/training.md tells them apart; paper is the one of the variant's own paper "
-        "(default: %(default)s)",
+        f"(default: {DEFAULT}, with the batch and the precision that data and machine allow)",
     )
 
     def add(name: str, kind: Callable[[str], Any], metavar: str, meaning: str) -> None:
@@ -40,6 +39,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     add("--backbone-lr", float, "RATE", "initial learning rate of the backbone")
     add("--decoder-lr", float, "RATE", "initial learning rate of everything else")
     add("--weight-decay", float, "RATE", "")
+    add_choice("--decayed", "weights", "all", meaning="weights: not biases and norms")
     add_choice("--schedule", "poly", "step", meaning="of the learning rates")
     add("--poly-power", float, "POWER", "of --schedule poly: (1 - progress) ** POWER")
     add("--step-factors", _numbers, "1,0.5,0.2", "of --schedule step: one for each equal stage")
@@ -70,17 +70,23 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def take_recipe(given: dict[str, Any]) -> Recipe:
+def take_recipe(given: dict[str, Any]) -> tuple[Recipe, frozenset[str]]:
     """Take the recipe's options out of the given ones, of which `variant` stays.
+
+    Returns the recipe, and the names of the entries that nobody asked for: all that are not given,
+    unless a preset is asked for, which gives all.
 
     Raises InputError for a number out of range, or an unknown variant where its paper is asked for.
     """
-    preset = PRESETS[_preset_name(given.pop("preset"), given["variant"])]
+    name = given.pop("preset")
+    preset = PRESETS[DEFAULT if name is None else _preset_name(name, given["variant"])]
+    entries = {field.name for kind in (Recipe, Augmentation) for field in fields(kind)}
+    unasked = frozenset(entries - given.keys()) if name is None else frozenset()
     if "scales" in given:
         low, high = given["scales"]
         given["scales"] = (low, high)
     augmentation = replace(preset.augmentation, **_taken(given, Augmentation))
-    return replace(preset, augmentation=augmentation, **_taken(given, Recipe))
+    return replace(preset, augmentation=augmentation, **_taken(given, Recipe)), unasked
 
 
 def _preset_name(given: str, variant: str) -> str:

@@ -1,13 +1,15 @@
 """The run folder of a training: whole after a kill at any moment.
 
-state.pt is written first and alone decides what is known. best.safetensors and log.csv follow from
-it: where a kill came between, opening the folder again writes them from the state.
+state.pt is written first and alone decides what is known. best.safetensors, log.csv and the last
+weights in epochs/ follow from it: where a kill came between, opening the folder again writes them
+from the state.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,15 @@ from torch import nn
 from refinenet.activation_ranges import shipped_ranges
 from refinenet.checkpoints.load import load_plain, save_checkpoint
 from refinenet.training.qat import is_quantization_aware, save_with_ranges
+from refinenet.training.recipe import completed, resumed
 from refinenet.training.state import EpochRecord, TrainingState
 from runtime.card import Card, read_card
 from runtime.errors import InputError
-from runtime.files import existing_file, output_folder, written_whole
+from runtime.files import output_folder, written_whole
 
 Identity = Mapping[str, Any]
+
+EPOCHS = "epochs"  # the folder of the weights of --save-every
 
 
 class RunFolder:
@@ -31,9 +36,20 @@ class RunFolder:
 
     identity: what makes this training the same one as a saved one: variant, data, recipe.
     card, dtype: of the best weights; the card gains the figures of their epoch.
+    unasked: entries of the recipe that a saved training decides, since nobody asked for others.
+    save_every: epochs after which the weights are kept whether or not they are the best; 0: never.
     """
 
-    def __init__(self, folder: Path, identity: Identity, card: Card, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        card: Card,
+        dtype: torch.dtype,
+        unasked: Collection[str] = (),
+        save_every: int = 0,
+    ) -> None:
+        self.unasked, self.save_every = unasked, save_every
         self.folder, self.identity, self.card, self.dtype = folder, identity, card, dtype
         self.state_file = folder / "state.pt"
         self.best_file = folder / "best.safetensors"
@@ -45,8 +61,9 @@ class RunFolder:
         Raises InputError if it holds a training and `resume` is off, or another training.
         """
         output_folder(self.folder)
-        for part in self.folder.glob(".*.part.*"):  # of a process that was killed while it wrote
-            part.unlink()
+        for folder in (self.folder, self.folder / EPOCHS):
+            for part in folder.glob(".*.part.*"):  # of a process that was killed while it wrote
+                part.unlink()
         if not self.state_file.exists():
             return None
         if not resume:
@@ -56,6 +73,7 @@ class RunFolder:
             )
         saved = load_plain(self.state_file)
         self._check_same_training(saved)
+        self._go_on_with(saved["identity"]["recipe"])
         # What the first start said: a resumed run need not be told again where it came from.
         if origin := saved.get("origin"):
             details = {**self.card.details, **origin["details"]}
@@ -67,6 +85,18 @@ class RunFolder:
                 **origin.get("normalization", {}),
             )
         return dict(saved)
+
+    def _go_on_with(self, recipe: Mapping[str, Any]) -> None:
+        """Take over the recipe as it was saved.
+
+        An entry that an earlier version did not have stays missing in the identity, where it means
+        what that version did, also when the run is resumed once more; the card says it.
+        """
+        whole = completed(self.identity["recipe"], recipe)
+        self.identity = {**self.identity, "recipe": recipe}
+        # Through JSON, as the whole card goes, which has lists for tuples.
+        details = {**self.card.details, "recipe": json.loads(json.dumps(whole))}
+        self.card = replace(self.card, details=details)
 
     def save(self, state: TrainingState) -> None:
         """Write the state, then what follows from it."""
@@ -87,26 +117,33 @@ class RunFolder:
         self.write_results(state)
 
     def write_results(self, state: TrainingState) -> None:
-        """Write best.safetensors, if the state is that of the best epoch, and log.csv.
+        """Write best.safetensors, if the state is that of the best epoch, the weights of every so
+        many epochs, and log.csv.
 
         Raises InputError if the best weights, or their ranges, are of an earlier epoch and no
         longer there.
         """
         best = state.best
         if best is not None and best.epoch == state.epoch:
-            details = {**self.card.details, "result": best.scores}
-            card = replace(self.card, details=details)
-            self._save_best(state.kept, card)
+            self._save_weights(self.best_file, state, best)
         elif best is not None:
             self._require_best(state.kept, best.epoch)
+        if self.save_every and state.epoch and state.epoch % self.save_every == 0:
+            file = self.folder / EPOCHS / f"{state.epoch:04d}.safetensors"
+            self._save_weights(file, state, state.records[-1])
         write_log(self.log_file, state.records)
 
-    def _save_best(self, network: nn.Module, card: Card) -> None:
-        if is_quantization_aware(network):
+    def _save_weights(self, file: Path, state: TrainingState, record: EpochRecord) -> None:
+        result: dict[str, Any] = dict(record.scores)
+        if record.class_iou is not None:
+            result["class_iou"] = dict(zip(self.card.classes, record.class_iou, strict=True))
+        card = replace(self.card, details={**self.card.details, "result": result})
+        output_folder(file.parent)
+        if is_quantization_aware(state.kept):
             images, count = str(self.card.details["dataset"]), int(self.identity["training images"])
-            save_with_ranges(self.best_file, network, card, self.dtype, images, count)
+            save_with_ranges(file, state.kept, card, self.dtype, images, count)
         else:
-            save_checkpoint(self.best_file, network, card, self.dtype)
+            save_checkpoint(file, state.kept, card, self.dtype)
 
     def _require_best(self, network: nn.Module, epoch: int) -> None:
         wanted = [self.best_file]
@@ -119,13 +156,15 @@ class RunFolder:
                 )
 
     def _check_same_training(self, saved: Any) -> None:
-        if not isinstance(saved, dict) or "identity" not in saved:
+        if not isinstance(saved, dict) or "recipe" not in saved.get("identity", {}):
             raise InputError(
                 f"{self.state_file} is not the state of a training of this version; start in "
                 "another folder"
             )
         before, now = self._alike(saved["identity"])
-        if changes := differences(before, now):
+        asked = {**now, "recipe": resumed(now["recipe"], before["recipe"], self.unasked)}
+        before = {**before, "recipe": completed(now["recipe"], before["recipe"])}
+        if changes := differences(before, asked):
             raise InputError(
                 f"{self.state_file} is of another training ({changes}); resume with the same "
                 "options and data, or start in another folder"
@@ -173,18 +212,7 @@ def write_log(path: Path, records: list[EpochRecord]) -> None:
         written_whole(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
+        columns = [field.name for field in fields(EpochRecord) if field.name != "class_iou"]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(asdict(record) for record in records)
-
-
-def time_summary(folder: Path) -> str:
-    """How long an epoch took, and what share of that went into waiting for data."""
-    with existing_file(folder / "log.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    seconds = sum(float(row["seconds"]) for row in rows)
-    waited = sum(float(row["data_seconds"]) for row in rows)
-    return (
-        f"{len(rows)} epochs of {seconds / len(rows):.1f} s, "
-        f"{waited / max(seconds, 1e-9):.1%} of it waiting for data"
-    )

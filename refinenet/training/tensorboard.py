@@ -23,15 +23,15 @@ class TensorBoard:
     def write(self, state: TrainingState) -> None:
         """Write the state's last epoch."""
         record = state.records[-1]
-        backbone, decoder = (group["lr"] for group in state.optimizer.param_groups)
+        groups = state.optimizer.param_groups  # those of the backbone come first
         scalars = {
             "loss": record.loss,
             "val/mIoU": record.val_miou,
             "val/pixel_accuracy": record.val_pixel_accuracy,
             "time/seconds": record.seconds,
             "time/data_share": record.data_share,
-            "learning_rate/backbone": backbone,
-            "learning_rate/decoder": decoder,
+            "learning_rate/backbone": groups[0]["lr"],
+            "learning_rate/decoder": groups[-1]["lr"],
         }
         for name, value in scalars.items():
             if value is not None:

@@ -1,92 +1,52 @@
 """Train a network by a recipe, in one process or several, with a run folder to resume from.
 
 A run folder holds state.pt (the exact state after the last whole epoch), best.safetensors (the
-weights with the best validation mIoU, with their card) and log.csv.
+weights with the best validation mIoU, with their card), log.csv, and epochs/ where asked for.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from refinenet.checkpoints.load import (
-    checkpoint_card,
-    load_checkpoint,
-    load_imagenet_backbone,
-    weights_path,
-)
 from refinenet.data.datasets import LabelledImages, open_dataset
 from refinenet.data.identity import data_identity
-from refinenet.evaluation.evaluate import confusion
+from refinenet.data.network_input import NetworkInput
 from refinenet.evaluation.metrics import ConfusionMatrix
-from refinenet.evaluation.predict import predict
-from refinenet.network import SegmentationNetwork
 from refinenet.training.batches import Batches
+from refinenet.training.compiling import compiled, compiler_errors
 from refinenet.training.determinism import deterministic
 from refinenet.training.distributed import Processes, processes
 from refinenet.training.epoch import PassResult, TrainingPass
-from refinenet.training.loss import PixelLoss, class_weights
-from refinenet.training.qat import insert_fake_quantization
-from refinenet.training.recipe import Recipe
+from refinenet.training.loss import PixelLoss, class_weights, label_counts
+from refinenet.training.machine import default_device, on_this_machine
+from refinenet.training.options import TrainOptions
+from refinenet.training.recipe import Recipe, completed, recipe_from
 from refinenet.training.run_folder import RunFolder
+from refinenet.training.start import fed, initial_state, started_from
 from refinenet.training.state import EpochRecord, TrainingState
-from refinenet.variants import create_model, normalization_of, score_size
+from refinenet.training.summary import announce
+from refinenet.training.validation import Validation
+from refinenet.variants import score_size
 from runtime.card import Card
 from runtime.errors import CheckFailed, InputError
-from runtime.files import existing_file, sha256_of
-from runtime.normalization import IMAGENET, Normalization
+from runtime.normalization import Normalization
 
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train, on what, where to, and by which means; the recipe says how.
-
-    backbone_weights: ImageNet weights to start from. weights: whole weights to fine-tune instead.
-    weights_key: which of several sets of weights in that file.
-    new_classifier: of these, all but the last convolution, for other classes.
-    accumulate: the parts in which a process computes its share of a batch, to save memory; their
-    gradients add up to those of the whole.
-    deterministic: only algorithms that give the same bits every time.
-    half: store the best weights as float16.
-    qat: fine-tune for INT8; the ranges of activations are kept beside the best weights.
-    tensorboard: write the log for TensorBoard too, into the run folder.
-    note: kept in the weights' card: what this run is for, what was tried before.
-    """
-
-    variant: str
-    data: Path
-    output: Path
-    dataset: str = "camvid"
-    recipe: Recipe = field(default_factory=Recipe)
-    backbone_weights: Path | None = None
-    weights: Path | None = None
-    weights_key: str | None = None
-    new_classifier: bool = False
-    resume: bool = False
-    workers: int = 1
-    device: str = "cpu"
-    accumulate: int = 1
-    deterministic: bool = False
-    validate_every: int = 1
-    half: bool = False
-    qat: bool = False
-    tensorboard: bool = False
-    note: str | None = None
-    quiet: bool = False
+__all__ = ["TrainOptions", "train"]
 
 
 def train(options: TrainOptions) -> Path:
     """Train, or go on training, in the run folder; returns the path of the best weights.
 
-    Under torchrun every process calls it alike; the first validates and writes.
+    Under torchrun every process calls it alike; all validate, the first writes.
 
     Raises InputError for data, options or a run folder that cannot be used, DeviceError without
     the device, CheckFailed if the loss is no longer a number.
@@ -98,12 +58,17 @@ def train(options: TrainOptions) -> Path:
             f"--qat with --precision {options.recipe.precision}; the rounding of INT8 is learned "
             "with --precision fp32 alone"
         )
-    with processes(options.device) as team, deterministic(options.deterministic):
+    with (
+        processes(options.device or default_device()) as team,
+        deterministic(options.deterministic),
+    ):
         images = open_dataset(options.dataset, options.data, "train")
         val_images = open_dataset(options.dataset, options.data, "val")
+        options = on_this_machine(options, len(images), team)
         check_batch(options, len(images), team)
         folder = run_folder(options, images, val_images, team)
         saved = team.from_first(lambda: folder.open(options.resume))
+        options = as_started(options, saved, len(images), team)
         state = initial_state(options, images, team)
         if saved is not None:
             state.restore(saved)
@@ -111,22 +76,35 @@ def train(options: TrainOptions) -> Path:
                 folder.write_results(state)
         normalization = folder.card.normalization
         training = training_pass(options, state, images, normalization, team)
+        validation = Validation(val_images, normalization, team, options.workers or 0)
+        announce(options, state, images, team)
         with (
+            compiler_errors(),
             training.batches.plain_errors(),  # a loader can die while this process validates
             progress(options, training) as bar,
             tensorboard(options, training) as write_scalars,
         ):
             while not state.finished:
                 passed = training.run(bar.update)
-                scores = team.from_first(
-                    lambda: validate(state, val_images, normalization, options, team)
-                )
+                scores = validate(options, state, validation)
                 state.records.append(epoch_record(state.epoch + 1, passed, scores))
                 if team.is_first:
                     folder.save(state)
                 write_scalars()
                 bar.set_postfix_str(shown(state.records[-1]))
     return folder.best_file
+
+
+def as_started(
+    options: TrainOptions, saved: Mapping[str, Any] | None, images: int, team: Processes
+) -> TrainOptions:
+    """The options, with the recipe of the run that goes on."""
+    if saved is None:
+        return options
+    recipe = completed(asdict(options.recipe), saved["identity"]["recipe"])
+    options = replace(options, recipe=recipe_from(recipe))
+    check_batch(options, images, team)
+    return options
 
 
 def check_batch(options: TrainOptions, images: int, team: Processes) -> None:
@@ -151,6 +129,7 @@ def run_folder(
         "processes": team.world,
         "accumulate": options.accumulate,
         "deterministic": options.deterministic,
+        "compiled": options.compile,
     }
     details: dict[str, Any] = {"dataset": options.dataset, "recipe": recipe, "means": means}
     if options.qat:
@@ -177,73 +156,7 @@ def run_folder(
         **({"quantization-aware": True} if options.qat else {}),
     }
     dtype = torch.float16 if options.half else torch.float32
-    return RunFolder(options.output, identity, card, dtype)
-
-
-def fed(options: TrainOptions) -> Normalization:
-    """What the network sees of an image: what it started from was trained with that."""
-    if options.weights is not None:
-        return checkpoint_card(options.weights, _told(options), options.weights_key).normalization
-    if options.backbone_weights is not None:
-        return IMAGENET  # torchvision's, whatever the published weights of the variant are fed
-    return normalization_of(options.variant)
-
-
-def started_from(options: TrainOptions) -> dict[str, str]:
-    """The SHA-256 of the file that the training starts from, by its role; none if from nothing."""
-    if options.weights is not None:
-        return {"weights": sha256_of(weights_path(options.weights))}
-    if options.backbone_weights is not None:
-        return {"backbone": sha256_of(existing_file(options.backbone_weights))}
-    return {}
-
-
-def initial_state(options: TrainOptions, images: LabelledImages, team: Processes) -> TrainingState:
-    """The state before the first epoch, on the device."""
-    torch.manual_seed(options.recipe.seed)
-    model = initial_model(options, images)
-    if options.qat:
-        insert_fake_quantization(model)
-    model.to(team.device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
-    return TrainingState(model, options.recipe, team.device)
-
-
-def initial_model(options: TrainOptions, images: LabelledImages) -> SegmentationNetwork:
-    """A network to start from: fresh, with a trained backbone, or trained whole."""
-    num_classes = len(images.dataset.classes)
-    if options.new_classifier and options.weights is None:
-        raise InputError("--new-classifier is for trained weights; give them with --weights FILE")
-    if options.weights_key is not None and options.weights is None:
-        raise InputError("--weights-key is of a weights file; give --weights FILE too")
-    if options.weights is not None:
-        return _trained_model(options.weights, options, num_classes)
-    model = create_model(options.variant, num_classes)
-    if options.backbone_weights is not None:
-        load_imagenet_backbone(model, options.backbone_weights)
-    return model
-
-
-def _trained_model(weights: Path, options: TrainOptions, num_classes: int) -> SegmentationNetwork:
-    model, given = load_checkpoint(weights, _told(options), options.weights_key)
-    if given.variant != options.variant:
-        raise InputError(f"{weights} is a {given.variant}; give --variant {given.variant}")
-    if options.new_classifier:
-        fresh = create_model(options.variant, num_classes)
-        for name in model.classifiers:
-            model.set_submodule(name, fresh.get_submodule(name))
-    elif len(given.classes) != num_classes:
-        raise InputError(
-            f"{weights} has {len(given.classes)} classes; expected the {num_classes} of "
-            f"{options.dataset}. To learn those instead: --new-classifier"
-        )
-    return model
-
-
-def _told(options: TrainOptions) -> str | None:
-    """The variant, for weights whose keys alone may not tell it."""
-    weights = options.weights
-    return None if weights is None or weights.suffix == ".safetensors" else options.variant
+    return RunFolder(options.output, identity, card, dtype, options.unasked, options.save_every)
 
 
 def training_pass(
@@ -255,46 +168,52 @@ def training_pass(
 ) -> TrainingPass:
     """The pass over these images, with the loss and the batches that the recipe asks for."""
     recipe = options.recipe
-    if recipe.precision == "fp16" and team.device.type != "cuda":
-        raise InputError("--precision fp16 needs --device cuda; on the CPU use bf16 or fp32")
-    weights = team.from_first(lambda: class_weights(images, recipe.class_weights))
+    check_precision(recipe, team)
+    if recipe.class_weights != "none" and state.label_counts is None:
+        state.label_counts = team.from_first(lambda: label_counts(images))
+    counts = state.label_counts or [0] * 256
+    weights = class_weights(counts, len(images.dataset.classes), recipe.class_weights)
     crop = recipe.augmentation.crop
     at_scores = recipe.loss_at == "output"
     size = score_size(options.variant, (crop, crop)) if at_scores else None
     return TrainingPass(
         state,
-        team.wrapped(state.model),
+        team.wrapped(compiled(state.model) if options.compile else state.model),
+        NetworkInput(normalization, team.device),
         PixelLoss(weights.to(team.device), images.dataset.ignore_id, size),
-        Batches(images, recipe, normalization, team, options.workers),
+        Batches(images, recipe, normalization, team, options.workers or 0),
         team,
         options.accumulate,
     )
 
 
+def check_precision(recipe: Recipe, team: Processes) -> None:
+    """InputError for fp16 on the CPU, which computes it far more slowly than the others."""
+    if recipe.precision == "fp16" and team.device.type != "cuda":
+        raise InputError("--precision fp16 needs --device cuda; on the CPU use bf16 or fp32")
+
+
 def validate(
-    state: TrainingState,
-    images: LabelledImages,
-    normalization: Normalization,
-    options: TrainOptions,
-    team: Processes,
+    options: TrainOptions, state: TrainingState, validation: Validation
 ) -> ConfusionMatrix | None:
     """What the kept weights do with these images; None after an epoch that is not validated."""
     epoch = state.epoch + 1
     if epoch % options.validate_every and epoch != options.recipe.epochs:
         return None
-    network = state.kept.eval()
-    return confusion(
-        lambda frame: predict(network, frame, normalization, device=team.device), images
-    )
+    return validation.run(state.kept)
 
 
 def epoch_record(epoch: int, passed: PassResult, scores: ConfusionMatrix | None) -> EpochRecord:
     """The row of an epoch; CheckFailed if its loss is no longer a number."""
     if not math.isfinite(passed.loss):
-        raise CheckFailed(
-            f"the loss became {passed.loss} in epoch {epoch}; the run folder holds the epoch "
+        cause = (
+            f"all {passed.skipped_steps} steps of epoch {epoch} overflowed in fp16; the run folder "
+            "holds the epoch before. Train anew with --precision bf16 or fp32"
+            if passed.skipped_steps
+            else f"the loss became {passed.loss} in epoch {epoch}; the run folder holds the epoch "
             "before. Train anew with lower learning rates, or bound the gradients with --clip-norm"
         )
+        raise CheckFailed(cause)
     return EpochRecord(
         epoch=epoch,
         loss=round(passed.loss, 4),
@@ -302,7 +221,14 @@ def epoch_record(epoch: int, passed: PassResult, scores: ConfusionMatrix | None)
         val_pixel_accuracy=None if scores is None else round(scores.pixel_accuracy, 4),
         seconds=round(passed.seconds, 3),
         data_seconds=round(passed.data_seconds, 3),
+        skipped_steps=passed.skipped_steps,
+        class_iou=None if scores is None else tuple(map(_known, scores.iou)),
     )
+
+
+def _known(iou: float) -> float | None:
+    """Rounded; None for NaN, which JSON does not have."""
+    return None if math.isnan(iou) else round(float(iou), 4)
 
 
 def progress(options: TrainOptions, training: TrainingPass) -> tqdm[Any]:

@@ -6,9 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refinenet.data.dataset_option import add_dataset
 from runtime.arguments import DONE, Parser, one_line, positive, print_written, whole
+
+if TYPE_CHECKING:
+    from refinenet.training.options import TrainOptions
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -50,6 +54,13 @@ def train(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--validate-every", type=positive, default=1, metavar="EPOCHS", help="(default: 1)"
     )
+    parser.add_argument(
+        "--save-every",
+        type=positive,
+        default=0,
+        metavar="EPOCHS",
+        help="keep the weights of every so many epochs too, in RUN_DIR/epochs",
+    )
     parser.add_argument("--half", action="store_true", help="store the best weights as float16")
     parser.add_argument(
         "--qat",
@@ -65,28 +76,57 @@ def train(arguments: Sequence[str]) -> int:
     from refinenet.data.datasets import open_dataset
     from refinenet.data.notes import training_notes
     from refinenet.training.distributed import is_first_process
-    from refinenet.training.run_folder import time_summary
+    from refinenet.training.summary import resume_command
     from refinenet.training.train import TrainOptions, train
 
-    options = TrainOptions(recipe=take_recipe(given), **given)
+    recipe, unasked = take_recipe(given)
+    options = TrainOptions(recipe=recipe, unasked=unasked, **given)
     if is_first_process():
         images = open_dataset(options.dataset, options.data, "train")
         for note in training_notes(images, quiet=options.quiet):
             print(f"refinenet train: {one_line(note)}", file=sys.stderr)
-    best = train(options)
+    try:
+        best = train(options)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(resume_command(options.output, arguments)) from error
     if is_first_process():
-        print(time_summary(options.output))
-        print_written(best)
+        _print_result(best, options)
     return DONE
 
 
+def _print_result(best: Path, options: TrainOptions) -> None:
+    """What was reached, in which file, and what a next step is."""
+    from refinenet.data.datasets import open_dataset
+    from refinenet.training.summary import (
+        next_command,
+        result_table,
+        skipped_steps,
+        time_summary,
+    )
+
+    print(time_summary(options.output))
+    if skipped := skipped_steps(options.output):
+        print(
+            f"refinenet train: {skipped} steps overflowed in fp16 and were skipped", file=sys.stderr
+        )
+    print(result_table(best))
+    print_written(best)
+    images = open_dataset(options.dataset, options.data, "train")
+    print(next_command(best, [image for image, _ in images.pairs]))
+
+
 def _add_means(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    group.add_argument("--device", help="cpu or cuda (default: cuda where PyTorch has a GPU)")
     group.add_argument(
         "--workers",
         type=whole,
-        default=1,
-        help="loader processes; 0 loads in the training process itself (default: 1)",
+        help="loader processes; 0 loads in the training process itself (default: 1 on the CPU, all "
+        "cores but one on a GPU)",
+    )
+    group.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the network first (torch.compile): steps are faster, the first takes minutes",
     )
     group.add_argument(
         "--accumulate",

@@ -53,6 +53,7 @@ def options(tiny_camvid: Path, tmp_path_factory: pytest.TempPathFactory) -> Trai
         output=folder / "unbroken",
         recipe=RECIPE,
         workers=0,
+        device="cpu",
         validate_every=2,  # so that the second epoch is the first best one
         quiet=True,
     )

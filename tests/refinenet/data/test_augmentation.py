@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from refinenet.data.augmentation import Augmentation, augment
 from refinenet.data.datasets import CAMVID, open_dataset
@@ -74,6 +75,73 @@ def test_image_and_label_stay_aligned(sample: tuple[Frame, Mask], seed: int) -> 
     assert agreement(frame[:, ::-1], cut) < 0.8
 
 
+RAMP_SIDE, RAMP_STEP = 30, 8  # pixels; levels from pixel to pixel, so that rounding is 0.06 pixels
+VOID = 255
+RAMP = np.arange(RAMP_SIDE, dtype=np.uint8)
+
+
+def ramps() -> tuple[Frame, Mask, Mask]:
+    """A frame whose blue tells the column and whose green the row; labels that tell either."""
+    rows, columns = np.meshgrid(RAMP, RAMP, indexing="ij")
+    frame = RAMP_STEP * np.stack([columns, rows, columns], axis=2)
+    return frame, columns, rows
+
+
+def of_ramps(
+    sample: tuple[Frame, Mask], options: Augmentation, seed: int = 0
+) -> tuple[Frame, Mask]:
+    return augment(*sample, VOID, IMAGENET, options, np.random.default_rng(seed))
+
+
+def whole_places(length: int) -> NDArray[np.float64]:
+    """Where the pixels of a line of `length` lie on the image that it was resized from."""
+    return np.clip((np.arange(length) + 0.5) * RAMP_SIDE / length - 0.5, 0, RAMP_SIDE - 1)
+
+
+@pytest.mark.parametrize("crop", [24, 47, 80])
+def test_frame_and_label_are_sampled_on_one_grid(crop: int) -> None:
+    frame, columns, rows = ramps()
+    options = Augmentation(crop, colour=0)
+    biases = []
+    for seed in range(200):
+        chance = np.random.default_rng(seed)
+        scale = float(np.exp(chance.uniform(*np.log(options.scales))))
+        side = round(scale * RAMP_SIDE)
+        for label, channel in ((columns, 0), (rows, 1)):
+            cut, ids = of_ramps((frame, label), options, seed)
+            inside = ids != VOID
+            found = cut[:, :, channel][inside] / RAMP_STEP
+            # Every place of the frame is one of the grid of that size, to 0.1 pixel.
+            apart = np.abs(found[:, None] - whole_places(side)).min(axis=1)
+            assert apart.max() < 0.1
+            # The label is the pixel that lies nearest.
+            assert np.abs(found - ids[inside]).max() < 0.6
+            edge = (found < 1) | (found > RAMP_SIDE - 2)  # where the frame repeats its last pixel
+            biases.append(float((ids[inside] - found)[~edge].mean()))
+    assert abs(np.mean(biases)) < 0.05
+
+
+@pytest.mark.parametrize("scale", [0.503, 0.75, 0.9, 1, 1.0163, 1.37, 1.713, 1.99, 2])
+@pytest.mark.parametrize("flip", [0, 1])
+@pytest.mark.parametrize("crop", [60, 75])  # the whole image, and padding around it
+def test_the_whole_grid_runs_from_edge_to_edge(scale: float, flip: int, crop: int) -> None:
+    frame, columns, _ = ramps()
+    options = Augmentation(crop, scales=(scale, scale), flip=flip, colour=0)
+    cut, ids = of_ramps((frame, columns), options)
+    row = np.flatnonzero((ids != VOID).any(axis=1))[0]
+    inside = ids[row] != VOID
+    assert np.count_nonzero(inside) == round(scale * RAMP_SIDE)
+    found, labels = cut[row, inside, 0] / RAMP_STEP, ids[row, inside].astype(float)
+    if flip:
+        found, labels = found[::-1], labels[::-1]
+    np.testing.assert_allclose(found, whole_places(len(found)), rtol=0, atol=0.1)
+    if scale in (0.503, 0.75):  # every second or fourth place lies halfway between two pixels
+        assert np.abs(labels - found).max() <= 0.56
+    else:
+        inner = slice(2, -2)
+        assert abs((labels - found)[inner].mean()) < 0.1
+
+
 def test_without_scale_a_sample_is_an_exact_piece_or_its_mirror(
     sample: tuple[Frame, Mask],
 ) -> None:
@@ -103,6 +171,18 @@ def test_padding_has_the_ignore_id_and_the_mean_colour(sample: tuple[Frame, Mask
     assert (cut_frame[cut_label == IGNORE] == MEAN_BGR).all()
     _, full = augmented((frame, label), Augmentation(300, scales=(1, 1)))
     assert (full == 0).all()
+
+
+def test_colour_leaves_the_padding_alone_and_is_not_moved_by_it(sample: tuple[Frame, Mask]) -> None:
+    label = np.zeros((360, 480), np.uint8)
+    # Cut to the image's size and cut far larger: the same colours, whatever the padding.
+    frames = []
+    for crop in (480, 900):
+        options = Augmentation(crop, scales=(1, 1), flip=0, colour=0.3)
+        frame, cut = augmented((sample[0], label), options)
+        assert (frame[cut == IGNORE] == MEAN_BGR).all()
+        frames.append(frame[cut == 0])
+    np.testing.assert_array_equal(*frames)
 
 
 def test_colour_changes_the_image_and_not_the_label(sample: tuple[Frame, Mask]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from refinenet.data.network_input import to_input
+from refinenet.data.network_input import NetworkInput, to_input
 from runtime.frames import read_frame
 from runtime.normalization import Normalization
 
@@ -14,6 +15,17 @@ from runtime.normalization import Normalization
 @pytest.fixture
 def frame(photo: object) -> NDArray[np.uint8]:
     return read_frame(str(photo))
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_a_batch_is_its_frames_bit_for_bit(frame: NDArray[np.uint8], order: str) -> None:
+    normalization = Normalization((0.5, 0.4, 0.3), (0.25, 0.2, 0.1), order)
+    frames = [frame, np.ascontiguousarray(frame[::-1]), frame // 2]
+    batch = NetworkInput(normalization)(torch.from_numpy(np.stack(frames)))
+    assert batch.shape == (3, 3, *frame.shape[:2])
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    for one, found in zip(frames, batch, strict=True):
+        assert torch.equal(to_input(one, normalization), found)
 
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])

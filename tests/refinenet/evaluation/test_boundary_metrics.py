@@ -56,6 +56,20 @@ def test_ignored_pixels_do_not_count() -> None:
     assert found.iou.tolist() == [1, 1]
 
 
+def test_a_border_with_ignored_pixels_is_no_contour() -> None:
+    label = np.zeros((60, 80), np.uint8)
+    label[:, 40:] = 1
+    mask = np.roll(label, 2, axis=1)
+    mask[:, :2] = 0
+    plain = edges(2, label, mask).iou
+    assert plain.max() < 0.9
+    label[20:40, 10:30] = label[20:40, 55:70] = 255  # far from the contour between the classes
+    assert edges(2, label, mask).iou.tolist() == plain.tolist()
+    # What is predicted in them makes no contour either.
+    mask[25:35, 15:25] = 1
+    assert edges(2, label, mask).iou.tolist() == plain.tolist()
+
+
 def test_an_absent_class_is_nan_and_left_out_of_the_mean() -> None:
     found = edges(3, HALVES, SHIFTED)
     assert math.isnan(found.iou[2])
@@ -110,15 +124,18 @@ def test_boundary_iou_is_its_definition(share: float) -> None:
     distance = max(1, round(share * math.hypot(*label.shape)))
     for index in range(4):
         expected, predicted = (
-            band_by_definition((ids == index) & (label != 255), distance) for ids in (label, mask)
+            band_by_definition((ids == index) & (label != 255), distance, label != 255)
+            for ids in (label, mask)
         )
         share_of_both = (expected & predicted).sum() / (expected | predicted).sum()
         assert found.iou[index] == share_of_both
 
 
-def band_by_definition(region: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
-    """The pixels of the region with a pixel outside it, or outside the image, that near."""
-    outside = ~np.pad(region, distance)
+def band_by_definition(
+    region: NDArray[np.bool_], distance: int, counted: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """The pixels of the region with a counted pixel outside it, or the image's edge, that near."""
+    outside = np.pad(~region & counted, distance, constant_values=True)
     band = np.zeros_like(region)
     for y, x in np.argwhere(region):
         band[y, x] = outside[y : y + 2 * distance + 1, x : x + 2 * distance + 1].any()

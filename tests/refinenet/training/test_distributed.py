@@ -43,6 +43,7 @@ def options(
         recipe=RECIPE,
         backbone_weights=shared / "data/weights/mobilenetv2_imagenet_tvkeys.pth",
         workers=0,
+        device="cpu",
         validate_every=3,
         quiet=True,
     )
@@ -62,7 +63,14 @@ def torchrun(options: TrainOptions, processes: int) -> None:
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             *("--nproc-per-node", str(processes), "-m", "refinenet", "train", "--quiet"),
             *("--variant", options.variant, "--data", options.data, "--output", options.output),
-            *("--backbone-weights", str(options.backbone_weights), "--workers", "0"),
+            *(
+                "--backbone-weights",
+                str(options.backbone_weights),
+                "--workers",
+                "0",
+                "--device",
+                "cpu",
+            ),
             *("--validate-every", str(options.validate_every), "--optimizer", recipe.optimizer),
             *("--epochs", str(recipe.epochs), "--batch", str(recipe.batch)),
             *("--backbone-lr", str(recipe.backbone_lr), "--decoder-lr", str(recipe.decoder_lr)),
@@ -96,6 +104,10 @@ def assert_same_training(folder: Path, expected: Path) -> None:
     for part in ("model", "averaged"):
         assert distance(found[part], wanted[part]) < ROUNDING
     assert losses(folder) == pytest.approx(losses(expected), abs=2e-4)
+    # Each process validates images of its own.
+    for record, other in zip(found["records"], wanted["records"], strict=True):
+        assert record["val_miou"] == pytest.approx(other["val_miou"], abs=1e-3)
+        assert record["val_pixel_accuracy"] == pytest.approx(other["val_pixel_accuracy"], abs=1e-3)
     best = [next(f.glob("best.safetensors")).stat().st_size for f in (folder, expected)]
     assert best[0] == pytest.approx(best[1], abs=20)  # the cards' figures differ in a digit
 

@@ -28,7 +28,7 @@ def batch() -> tuple[Tensor, Tensor]:
 def mean_over_parts(scores: Tensor, labels: Tensor, loss: PixelLoss, parts: int) -> float:
     """As a training with so many processes or accumulated parts adds it up."""
     targets = loss.targets(labels)
-    total = sum(loss.weight(part) for part in targets.chunk(parts))
+    total = sum(float(loss.weight(part)) for part in targets.chunk(parts))
     pairs = zip(scores.chunk(parts), targets.chunk(parts), strict=True)
     return sum(float(loss.summed(part, target)) for part, target in pairs) / total
 

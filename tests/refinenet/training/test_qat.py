@@ -127,6 +127,7 @@ def test_a_run_fine_tunes_resumes_and_keeps_its_ranges(small_camvid: Path, tmp_p
         recipe=recipe,
         weights=weights_path(SHIPPED),
         workers=0,
+        device="cpu",
         qat=True,
         quiet=True,
     )

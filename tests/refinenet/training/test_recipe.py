@@ -22,7 +22,7 @@ def recipe_of(*arguments: str, variant: str = "lw-mobilenetv2") -> Recipe:
     add_recipe_options(parser)
     given = vars(parser.parse_args(arguments))
     given["variant"] = variant
-    recipe = take_recipe(given)
+    recipe, _ = take_recipe(given)
     assert given == {"variant": variant}  # nothing else is left over
     return recipe
 
@@ -39,6 +39,20 @@ def test_the_default_recipe_is_that_of_the_shipped_weights() -> None:
     assert (recipe.backbone_lr, recipe.decoder_lr, recipe.weight_decay) == (3e-4, 1e-3, 1e-2)
     assert (recipe.schedule, recipe.warmup, recipe.ema) == ("poly", 0.03, 0.99)
     assert recipe.augmentation == Augmentation(320, (0.5, 2.0), 0, 0.5, 0.3)
+
+
+def unasked(*arguments: str) -> frozenset[str]:
+    parser = argparse.ArgumentParser()
+    add_recipe_options(parser)
+    return take_recipe(vars(parser.parse_args(arguments)) | {"variant": "lw-50"})[1]
+
+
+def test_what_is_given_is_asked_for_and_a_preset_asks_for_all() -> None:
+    entries = {field.name for kind in (Recipe, Augmentation) for field in fields(kind)}
+    assert unasked() == entries
+    assert unasked("--batch", "4", "--scale-range", "1", "1") == entries - {"batch", "scales"}
+    assert unasked("--preset", "camvid-mobilenet") == frozenset()
+    assert unasked("--preset", "paper", "--batch", "4") == frozenset()
 
 
 def test_light_weight_has_three_stages_with_rates_of_their_own() -> None:

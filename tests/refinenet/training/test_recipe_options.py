@@ -15,14 +15,16 @@ import torch
 from refinenet.__main__ import main
 from refinenet.checkpoints.load import read_weights
 from refinenet.data.augmentation import Augmentation
+from refinenet.data.datasets import CAMVID
 from refinenet.evaluation.metrics import ConfusionMatrix
 from refinenet.training import train as training
 from refinenet.training.determinism import deterministic, seed_dropout
 from refinenet.training.epoch import TrainingPass
 from refinenet.training.loss import PixelLoss
 from refinenet.training.recipe import Recipe
-from refinenet.training.run_folder import time_summary
+from refinenet.training.summary import time_summary
 from refinenet.training.train import TrainOptions, train
+from refinenet.training.validation import Validation
 from runtime.errors import CheckFailed, InputError, MissingPackage
 
 RECIPE = Recipe(epochs=1, batch=4, class_weights="none", augmentation=Augmentation(crop=32))
@@ -36,6 +38,7 @@ def options(tiny_camvid: Path, tmp_path: Path) -> TrainOptions:
         output=tmp_path / "run",
         recipe=RECIPE,
         workers=0,
+        device="cpu",
         quiet=True,
     )
 
@@ -45,7 +48,7 @@ def unvalidated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Validation takes most of these trainings' time: an mIoU of 0 instead."""
     empty = ConfusionMatrix(11)
     empty.counts[0, 1] = 1
-    monkeypatch.setattr(training, "confusion", lambda *_: empty)
+    monkeypatch.setattr(Validation, "run", lambda *_: empty)
 
 
 def log_of(options: TrainOptions) -> list[dict[str, str]]:
@@ -193,9 +196,14 @@ def test_the_command_trains_by_a_preset_and_its_changes(
         ]
     )
     assert code == 0
-    times, result = capsys.readouterr().out.splitlines()
-    assert times.startswith("1 ")
+    times, *classes, total, result, following = capsys.readouterr().out.splitlines()
+    assert times.startswith("1 epochs of ")
+    assert [line.split()[0] for line in classes] == list(CAMVID.classes)
+    assert total.split()[:2] == ["mIoU", "0.00"]
+    assert total.endswith("epoch 1")
     assert result.startswith(f"{options.output}/best.safetensors")
+    assert f"refinenet export {options.output}/best.safetensors" in following
+    assert f"--calibration {options.data}/images/train" in following
     state = torch.load(options.output / "state.pt", weights_only=True)
     recipe = state["identity"]["recipe"]
     assert (recipe["optimizer"], recipe["decoder_lr"], recipe["clip_norm"]) == ("sgd", 5e-3, 5)

@@ -14,12 +14,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from training_states import equal, state_of
 
 from refinenet.checkpoints.load import load_checkpoint, load_model, read_weights
 from refinenet.data.augmentation import Augmentation
 from refinenet.data.datasets import CAMVID, LabelledImages, open_dataset
 from refinenet.training import batches
-from refinenet.training.loss import class_weights
+from refinenet.training.loss import class_weights, label_counts
 from refinenet.training.recipe import Recipe, learning_rate_factor
 from refinenet.training.state import make_optimizer
 from refinenet.training.train import TrainOptions, initial_model, train
@@ -41,6 +42,7 @@ def options(small_camvid: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
         output=tmp_path_factory.mktemp("whole_run"),
         recipe=RECIPE,
         workers=0,
+        device="cpu",
         quiet=True,
     )
 
@@ -51,25 +53,10 @@ def best(options: TrainOptions) -> Path:
     return train(options)
 
 
-def state_of(folder: Path) -> Any:
-    return torch.load(folder / "state.pt", weights_only=True)
-
-
 def results(folder: Path) -> list[list[str]]:
     """The log without the times, which no two runs share."""
     with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
         return [[row[name] for name in RESULTS] for row in csv.DictReader(file)]
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Bit for bit, through dictionaries and lists."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return bool(one == other)
 
 
 def interrupt_at(sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,12 +227,13 @@ def test_backbone_and_decoder_have_learning_rates_of_their_own(
     optimizer: Any, mobile: nn.Module
 ) -> None:
     recipe = replace(RECIPE, optimizer=optimizer, backbone_lr=1e-4, decoder_lr=2e-3)
-    backbone, decoder = make_optimizer(mobile, recipe).param_groups
-    assert (backbone["lr"], decoder["lr"]) == (1e-4, 2e-3)
-    names = {id(parameter): name for name, parameter in mobile.named_parameters()}
-    assert all(names[id(p)].startswith("backbone.") for p in backbone["params"])
-    assert not any(names[id(p)].startswith("backbone.") for p in decoder["params"])
-    assert len(backbone["params"]) + len(decoder["params"]) == len(names)
+    groups = make_optimizer(mobile, recipe).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(rates)
+    assert {name: rates[id(p)] for name, p in mobile.named_parameters()} == {
+        name: 1e-4 if name.startswith("backbone.") else 2e-3
+        for name, _ in mobile.named_parameters()
+    }
 
 
 @pytest.mark.parametrize(
@@ -276,7 +264,7 @@ def test_the_optimizer_steps_at_the_rates_of_the_schedule(best: Path) -> None:
     groups = state_of(best.parent)["optimizer"]["param_groups"]
     factor = learning_rate_factor(3 / 4, RECIPE)  # of the last of four steps
     assert [group["lr"] for group in groups] == pytest.approx(
-        [RECIPE.backbone_lr * factor, RECIPE.decoder_lr * factor]
+        [rate * factor for rate in (RECIPE.backbone_lr, RECIPE.decoder_lr) for _ in range(2)]
     )
 
 
@@ -296,13 +284,13 @@ def known_labels(camvid: Path, tmp_path: Path) -> LabelledImages:
 def test_class_weights_are_a_power_of_median_frequency_over_frequency(
     kind: Any, power: float, known_labels: LabelledImages
 ) -> None:
-    weights = class_weights(known_labels, kind)
+    weights = class_weights(label_counts(known_labels), 11, kind)
     assert weights.dtype == torch.float32
     assert weights.tolist() == pytest.approx([0.5**power, 1, 2**power, *[1] * 8])
 
 
 def test_class_weights_none_is_one_each(known_labels: LabelledImages) -> None:
-    assert class_weights(known_labels, "none").tolist() == [1] * 11
+    assert class_weights(label_counts(known_labels), 11, "none").tolist() == [1] * 11
 
 
 def losses(options: TrainOptions, **changes: Any) -> list[float]:
