@@ -18,9 +18,6 @@ EXAMPLE = (64, 96)
 # With sides that no stride divides: here U-Net pads, FCN crops and the ceil-mode pooling rounds up.
 ODD = (75, 98)
 BATCH = 2
-LARGE = ("fcn-32s", "fcn-16s", "fcn-8s", "fcn-8s-at-once", "fcn-101", "unet-bilinear")
-LARGE += ("deeplab-v2-101", "deeplab-v2-101-msc", "fcn-50", "unet")
-LARGE += ("deeplab-mobilenetv2-os32", "deeplab-mobilenetv2-os16")
 COMPARED = [name for name, row in VARIANTS.items() if not row.chained_pooling]
 
 
@@ -30,11 +27,9 @@ def scores_of(graph_bytes: bytes, frames: np.ndarray) -> np.ndarray:
     return np.asarray(scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize(
-    "variant",
-    [pytest.param(v, marks=pytest.mark.slow) if v in LARGE else v for v in COMPARED],
-)
+@pytest.mark.parametrize("variant", COMPARED)
 def test_the_graph_gives_pytorchs_scores(variant: str, dynamic: bool) -> None:
     torch.manual_seed(0)
     network = create_model(variant, 3).eval()

@@ -87,8 +87,10 @@ def test_it_trains_goes_on_and_is_evaluated(
 def test_it_learns_with_the_rounding_of_int8(
     variant: str, small_camvid: Path, tmp_path: Path
 ) -> None:
-    options = options_of(variant, small_camvid, tmp_path)
-    best = train(replace(options, recipe=replace(options.recipe, epochs=1), qat=True))
+    options = options_of(variant, small_camvid, tmp_path / "plain")
+    options = replace(options, recipe=replace(options.recipe, epochs=1))
+    plain = train(options)
+    best = train(replace(options, output=tmp_path / "qat", weights=plain, qat=True))
     network, _ = load_checkpoint(best)
     ranges = load_ranges(shipped_ranges(best)).limits
     assert ranges.keys() == {f"network.{name}.weight" for name in int8_convolutions(network)}
