@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,6 +137,7 @@ def _check_refit(parser: Parser, given: Mapping[str, Any]) -> None:
 
 
 def _build(options: BuildOptions) -> int:
+    from export.building.plan_comparison import against_fp16, cost_line
     from export.to_engine import EngineOptions, to_engine
     from runtime import tensorrt_api
     from runtime.card import read_sidecar
@@ -159,11 +161,18 @@ def _build(options: BuildOptions) -> int:
         timing_cache=options.timing_cache,
         quiet=options.quiet,
     )
+    engines = []
     for path in options.onnx:
         engine = to_engine(path, engine_options)
         sidecar = read_sidecar(engine)
         warnings = len(sidecar.build["warnings"]) if sidecar else 0
         print_written(engine, f"; {warnings} warnings in its card" if warnings else "")
+        if sidecar and (line := cost_line(sidecar.build)):
+            print(f"  {line}")
+        engines.append(engine)
+    for engine in engines:  # by now FP16's is there as well, whatever the order
+        for line in against_fp16(engine):
+            print(line, file=sys.stderr if line.startswith("warning") else sys.stdout)
     return DONE
 
 

@@ -20,8 +20,11 @@ from export.building.onnx_parser import parse
 from runtime import tensorrt_api
 from runtime.card import Card, check_external_data, read_card, write_sidecar
 from runtime.cuda import gpu
+from runtime.engine.plan import read_plan
+from runtime.engine.plan_facts import PLAN, plan_facts
 from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, only_writer, sha256_of, written_whole
+from runtime.onnx.graph_macs import graph_macs
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
 __all__ = ["FILE_TAGS", "EngineOptions", "Profile", "Shape", "to_engine"]
@@ -53,7 +56,7 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     started = time.perf_counter()
     cache = _timing_cache(trt, options)
     plan, config = _plan(trt, logger, onnx_path, profiles, options, cache)
-    build = {
+    build: dict[str, Any] = {
         "package": trt.name,
         "version": trt.version,
         **_built_for(trt, options),
@@ -70,6 +73,8 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
     with only_writer(output.parent):
         with written_whole(output) as temporary:
             temporary.write_bytes(plan)
+            if trt.name == "rtx":
+                build |= _plan_facts(temporary, onnx_path)
             # Before the engine takes its name: a disk that is full leaves the old pair.
             write_sidecar(output, card, build, content=temporary)
         if cache is not None:
@@ -111,6 +116,12 @@ def _plan(
             + _without_gpu(trt, options)
         )
     return memoryview(plan), config
+
+
+def _plan_facts(engine: Path, onnx_path: Path) -> dict[str, Any]:
+    """What the plan says of the engine's cost; nothing where its text is not understood."""
+    plan = read_plan(engine)
+    return {} if plan is None else {PLAN: plan_facts(plan, graph_macs(onnx_path))}
 
 
 def _without_gpu(trt: TensorRT, options: EngineOptions) -> str:

@@ -1,4 +1,5 @@
-"""The nodes and tensor types of an ONNX file, read with the standard library; no weight is read.
+"""The nodes, tensor types and shapes of an ONNX file, read with the standard library; no weight is
+read.
 
 Enough to say what TensorRT is asked to do, where the onnx package is not installed.
 """
@@ -16,11 +17,12 @@ from runtime.protobuf import Field, fields, varints
 
 # Field numbers of onnx.proto.
 GRAPH = 7
-NODE, INITIALIZER, INPUT = 1, 5, 11
+NODE, INITIALIZER, INPUT, OUTPUT, VALUE_INFO = 1, 5, 11, 12, 13
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INTEGER = 1, 3
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME = 1, 2, 8
-VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT = 1, 2, 1, 1
+VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT, TENSOR_SHAPE = 1, 2, 1, 1, 2
+SHAPE_DIM, DIM_VALUE = 1, 1
 
 # onnx.TensorProto.DataType, as far as networks compute with them.
 TYPES = MappingProxyType(
@@ -41,11 +43,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """types: of every tensor, such as fp16. initializer_shapes: of the weights, by name."""
+    """types: of every tensor, such as fp16. initializer_shapes: of the weights, by name.
+    shapes: of the other tensors, by name, as far as the file states them without a free dimension.
+    """
 
     nodes: tuple[Node, ...]
     types: Mapping[str, str]
     initializer_shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, tuple[int, ...]]
 
 
 def read_graph(path: Path) -> Graph:
@@ -62,6 +67,7 @@ def read_graph(path: Path) -> Graph:
 def _read(file: BinaryIO, size: int) -> Graph:
     nodes: list[Node] = []
     types: dict[str, str] = {}
+    weight_shapes: dict[str, tuple[int, ...]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for graph in fields(file, 0, size):
         if graph.number != GRAPH:
@@ -70,11 +76,15 @@ def _read(file: BinaryIO, size: int) -> Graph:
             if entry.number == NODE:
                 nodes.append(_node(file, entry))
             elif entry.number == INITIALIZER:
-                name, types[name], shapes[name] = _initializer(file, entry)
-            elif entry.number == INPUT:
-                name, types[name] = _input(file, entry)
+                name, types[name], weight_shapes[name] = _initializer(file, entry)
+            elif entry.number in (INPUT, OUTPUT, VALUE_INFO):
+                name, kind, shape = _value(file, entry)
+                if entry.number == INPUT:
+                    types[name] = kind
+                if shape is not None:
+                    shapes[name] = shape
     _follow_types(nodes, types)
-    return Graph(tuple(nodes), types, shapes)
+    return Graph(tuple(nodes), types, weight_shapes, shapes)
 
 
 def _node(file: BinaryIO, entry: Field) -> Node:
@@ -119,8 +129,9 @@ def _initializer(file: BinaryIO, entry: Field) -> tuple[str, str, tuple[int, ...
     return name, TYPES.get(kind, f"type {kind}"), tuple(shape)
 
 
-def _input(file: BinaryIO, entry: Field) -> tuple[str, str]:
-    name, kind = "", 0
+def _value(file: BinaryIO, entry: Field) -> tuple[str, str, tuple[int, ...] | None]:
+    """Name, type and shape; no shape where a dimension is free or none is stated."""
+    name, kind, shape = "", 0, None
     for part in fields(file, entry.start, entry.end):
         if part.number == VALUE_NAME:
             name = part.text(file)
@@ -128,8 +139,23 @@ def _input(file: BinaryIO, entry: Field) -> tuple[str, str]:
             for tensor in fields(file, part.start, part.end):
                 if tensor.number == TYPE_TENSOR:
                     for element in fields(file, tensor.start, tensor.end):
-                        kind = element.value if element.number == TENSOR_ELEMENT else kind
-    return name, TYPES.get(kind, f"type {kind}")
+                        if element.number == TENSOR_ELEMENT:
+                            kind = element.value
+                        elif element.number == TENSOR_SHAPE:
+                            shape = _dims(file, element)
+    return name, TYPES.get(kind, f"type {kind}"), shape
+
+
+def _dims(file: BinaryIO, shape: Field) -> tuple[int, ...] | None:
+    sizes = []
+    for dim in fields(file, shape.start, shape.end):
+        if dim.number == SHAPE_DIM:
+            values = [part.value for part in fields(file, dim.start, dim.end)]
+            numbers = [part.number for part in fields(file, dim.start, dim.end)]
+            if numbers != [DIM_VALUE]:
+                return None
+            sizes += values
+    return tuple(sizes)
 
 
 # What these give does not depend on what they take.
