@@ -137,10 +137,10 @@ def _check_refit(parser: Parser, given: Mapping[str, Any]) -> None:
 
 
 def _build(options: BuildOptions) -> int:
-    from export.building.plan_comparison import against_fp16, cost_line
+    from export.building.plan_comparison import against_fp16, cost_line, of_another_runtime
     from export.to_engine import EngineOptions, to_engine
     from runtime import tensorrt_api
-    from runtime.card import read_sidecar
+    from runtime.card import read_card, read_sidecar
 
     for path in options.onnx:
         existing_file(path)
@@ -163,6 +163,8 @@ def _build(options: BuildOptions) -> int:
     )
     engines = []
     for path in options.onnx:
+        if warning := of_another_runtime(read_card(path), runtime):
+            print(f"warning: {path}: {warning}", file=sys.stderr)
         engine = to_engine(path, engine_options)
         sidecar = read_sidecar(engine)
         warnings = len(sidecar.build["warnings"]) if sidecar else 0

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.export_options import (
-    DATASET,
-    PRECISIONS,
-    SEARCH_IMAGES,
-    ExportOptions,
-    check_options,
-)
-from runtime.arguments import DONE, Parser, choices, positive, print_written, size
+from export.export_arguments import export_parser
+from export.export_options import DATASET, SEARCH_IMAGES, ExportOptions, check_options
+from runtime.arguments import DONE, print_written
 from runtime.errors import CheckFailed, InputError
 from runtime.files import output_folder
 
@@ -28,105 +22,7 @@ if TYPE_CHECKING:
 
 def export(arguments: Sequence[str]) -> int:
     """refinenet export: weights to ONNX in up to three precisions."""
-    parser = Parser(
-        "export",
-        "Write the frame-to-mask graph of trained weights as ONNX files, each with its card.\n"
-        "FP32 is always written: the other precisions are made from it.",
-        "refinenet export lw-mobilenetv2-camvid --output build --size 360x480",
-    )
-    parser.add_argument(
-        "weights",
-        nargs="?",
-        help="a .safetensors or published .pth file, or shipped weights; with --factory, the "
-        "state_dict of its network, if the function does not load it",
-    )
-    parser.add_argument(
-        "--factory",
-        metavar="package.module:function",
-        help="export a network of your own: the function's code runs, and returns it",
-    )
-    parser.add_argument(
-        "--card",
-        type=Path,
-        metavar="FILE",
-        help="class names, colours, mean and std of that network, as JSON",
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--name", help="of the files; the name of the weights by default")
-    parser.add_argument(
-        "--size",
-        type=size,
-        default=(360, 480),
-        metavar="HEIGHTxWIDTH",
-        help="of the frames, an example alone with --dynamic (default: 360x480)",
-    )
-    parser.add_argument("--batch", type=positive, help="frames in a call (default: 1)")
-    parser.add_argument(
-        "--dynamic", action="store_true", help="leave batch and size free, as a profile"
-    )
-    parser.add_argument(
-        "--precision",
-        dest="precisions",
-        type=choices(*PRECISIONS),
-        default=PRECISIONS,
-        metavar="fp32,fp16,int8",
-    )
-    parser.add_argument("--output-kind", choices=("mask", "logits"), default="mask")
-    parser.add_argument(
-        "--resize",
-        choices=("stretch", "letterbox"),
-        help="what becomes of a frame of another size (default: stretch)",
-    )
-    _add_measurement(parser.add_argument_group("measured on images, for FP16 and INT8"))
-    _add_search(parser.add_argument_group("INT8 layer by layer"))
-    return _export(ExportOptions(**vars(parser.parse_args(arguments))))
-
-
-def _add_measurement(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--calibration",
-        type=Path,
-        metavar="IMAGES",
-        help="images to measure on, or a .json of --save-ranges; the ranges that ship with the "
-        "weights by default",
-    )
-    group.add_argument(
-        "--calibration-method",
-        choices=("max", "percentile", "entropy", "mse"),
-        help="how a range is chosen; docs/quantization.md tells them apart (default: percentile)",
-    )
-    group.add_argument(
-        "--percentile",
-        type=float,
-        help="of the activations that INT8 must cover (default: 99.99)",
-    )
-    group.add_argument(
-        "--save-ranges", type=Path, metavar="FILE", help="keep the measured ranges as JSON"
-    )
-
-
-def _add_search(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--accuracy-loss",
-        type=float,
-        metavar="POINTS",
-        help="make as many layers INT8 as lose at most so much mIoU; needs --data. Searched on "
-        "training images, reported on all of val; exit code 1 if the report is beyond",
-    )
-    group.add_argument(
-        "--sensitivity",
-        type=Path,
-        metavar="FILE",
-        help="write as JSON what each layer alone costs in INT8, on the training images of --data, "
-        "or on those of --calibration",
-    )
-    group.add_argument("--data", type=Path, metavar="DIR", help="a dataset with labels")
-    group.add_argument("--dataset", help=f"its kind (default: {DATASET})")
-    group.add_argument(
-        "--search-images",
-        type=positive,
-        help=f"images for these two, evenly spread (default: {SEARCH_IMAGES})",
-    )
+    return _export(ExportOptions(**vars(export_parser().parse_args(arguments))))
 
 
 def _export(options: ExportOptions) -> int:
@@ -134,6 +30,7 @@ def _export(options: ExportOptions) -> int:
 
     from export.int8.layer_search import SEARCHED, SearchOptions, open_labelled
     from export.int8.measurement import plan_measurement
+    from export.int8.runtimes import int8_runtime
 
     weights = _weights(options)
     folder = output_folder(options.output)
@@ -148,6 +45,7 @@ def _export(options: ExportOptions) -> int:
         quiet=options.quiet,
     )
     _note_folders(measurement.images)
+    int8_for = int8_runtime(options.int8_for, measurement.saved)
     fp32 = _export_fp32(weights, folder / f"{name}.fp32.onnx", options)
     if options.precisions == ("fp32",):
         return DONE
@@ -157,6 +55,7 @@ def _export(options: ExportOptions) -> int:
         images=options.search_images or SEARCH_IMAGES,
         sensitivity=options.sensitivity,
         quiet=options.quiet,
+        int8_for=int8_for,
     )
     if search.data is not None:  # better before the measuring
         open_labelled(fp32, search, SEARCHED)
@@ -235,10 +134,12 @@ def _export_int8(
         if options.sensitivity is not None:
             measure_sensitivity(fp32, ranges, search, measurement.images)
             print_written(options.sensitivity)
-        print_written(to_int8(fp32, output, ranges, peaks))
+        print_written(to_int8(fp32, output, ranges, peaks, int8_for=search.int8_for))
+        _note_scales(output)
         return
     selection = select_layers(fp32, ranges, peaks, search, budget)
-    print_written(to_int8(fp32, output, ranges, peaks, selection))
+    print_written(to_int8(fp32, output, ranges, peaks, selection, search.int8_for))
+    _note_scales(output)
     layers = len(read_card(output).details["calibration"]["ranges"])
     loss = selection.search["reported_on"]["loss_points"]
     print(f"{layers} layers in INT8; on val they lose {loss:.2f} points of mIoU")
@@ -246,6 +147,18 @@ def _export_int8(
         raise CheckFailed(
             f"searched on train within {budget:g} points, the INT8 layers lose {loss:.2f} on val; "
             "search on more images (--search-images), or fine-tune: refinenet train --qat"
+        )
+
+
+def _note_scales(output: Path) -> None:
+    """Where weights for TensorRT-RTX have scales that it does not fuse."""
+    from runtime.card import read_card
+
+    calibration = read_card(output).details["calibration"]
+    if calibration["int8_for"] == "rtx" and (layers := calibration["scale_per_channel"]):
+        _note(
+            f"{len(layers)} layers keep a scale per output channel, which TensorRT-RTX does not "
+            f"fuse: {next(iter(layers))}: {next(iter(layers.values()))}"
         )
 
 

@@ -29,6 +29,7 @@ class ExportOptions:
     calibration_method: str | None
     percentile: float | None
     save_ranges: Path | None
+    int8_for: str | None
     sensitivity: Path | None
     accuracy_loss: float | None
     data: Path | None
@@ -64,6 +65,7 @@ def _check_measurement(options: ExportOptions) -> None:
             "--save-ranges": options.save_ranges,
             "--calibration-method": options.calibration_method,
             "--percentile": options.percentile,
+            "--int8-for": options.int8_for,
             "--accuracy-loss": options.accuracy_loss,
             "--sensitivity": options.sensitivity,
         }

@@ -6,11 +6,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runtime.card import Sidecar, read_sidecar
+from runtime.card import Card, Sidecar, read_sidecar
 from runtime.engine.gpu_sheets import GPUS, USUAL
 from runtime.engine.plan import TOLERANCE
 from runtime.engine.plan_estimate import Range
 from runtime.engine.plan_facts import PLAN, dearer_everywhere, graph_macs_of
+
+
+def of_another_runtime(card: Card, runtime: str) -> str:
+    """Why an INT8 file suits this runtime badly; nothing where it suits, or does not say.
+
+    runtime: rtx or tensorrt.
+    """
+    calibration = card.details.get("calibration")
+    if card.precision != "int8" or not isinstance(calibration, Mapping):
+        return ""
+    # Files from before there was a choice have a scale for each output channel.
+    made_for = calibration.get("int8_for", "tensorrt")
+    if made_for == runtime:
+        return ""
+    reason = (
+        "TensorRT-RTX does not fuse its scales per output channel, so that the engine costs more"
+        if runtime == "rtx"
+        else "TensorRT would fuse scales per output channel, which lose less accuracy"
+    )
+    return (
+        f"its INT8 weights are made for {made_for}: {reason}. refinenet export --int8-for {runtime}"
+    )
 
 
 def cost_line(build: Mapping[str, Any]) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from export.building.plan_comparison import against_fp16, cost_line
+from export.building.plan_comparison import against_fp16, cost_line, of_another_runtime
 from export.to_engine import EngineOptions, to_engine
+from export.to_int8 import to_int8
 from refinenet.__main__ import main
+from refinenet.activation_ranges import load_ranges
 from runtime.app.inspect import inspect_file
 from runtime.card import Sidecar, read_card, read_sidecar, sidecar_path, write_sidecar
 from runtime.engine.gpu_sheets import GPUS
@@ -144,3 +147,23 @@ def test_the_sidecar_stays_plain_json(built: Path) -> None:
     content = json.loads(sidecar_path(engine).read_text(encoding="utf-8"))
     assert PLAN in content["build"]
     assert read_card(engine).precision == "int8"
+
+
+def test_build_warns_of_int8_weights_for_the_other_runtime(built: Path) -> None:
+    card = read_card(built / "street.int8.onnx")
+    assert of_another_runtime(card, "rtx") == ""
+    assert "--int8-for tensorrt" in of_another_runtime(card, "tensorrt")
+    calibration = {k: v for k, v in card.details["calibration"].items() if k != "int8_for"}
+    older = replace(card, details={**card.details, "calibration": calibration})
+    assert "--int8-for rtx" in of_another_runtime(older, "rtx")
+    assert of_another_runtime(read_card(built / "street.fp16.onnx"), "tensorrt") == ""
+
+
+def test_one_scale_lets_rtx_fuse_what_follows(built: Path, tmp_path: Path) -> None:
+    ranges = load_ranges(built / "street.ranges.json")
+    for runtime, written in (("rtx", "fp16"), ("tensorrt", "fp32")):
+        path = tmp_path / f"{runtime}.int8.onnx"
+        to_int8(built / "street.fp32.onnx", path, ranges, int8_for=runtime)
+        layers = [k for k in plan_of(to_engine(path, RTX)).weighted if k.reads == "int8"]
+        assert len(layers) == 49
+        assert {kernel.writes for kernel in layers} == {written}
