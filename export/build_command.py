@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.building.engine_options import DEFAULT_PROFILE, HARDWARE, WEIGHTS, Profile
-from runtime.arguments import DONE, Parser, print_written
+from runtime.arguments import DONE, Parser, positive, print_written
 from runtime.errors import InputError
 from runtime.files import existing_file
 
@@ -25,6 +25,9 @@ class BuildOptions:
     hardware: str
     weights: str
     tf32: bool
+    workspace_mb: int | None
+    dla: bool
+    sparsity: bool
     timing_cache: Path | None
     refit: Path | None
     min_shape: tuple[int, int, int] | None
@@ -116,6 +119,15 @@ def _add_portability(parser: Parser) -> None:
         "--tf32", action="store_true", help="let FP32 convolutions round their inputs to TF32"
     )
     parser.add_argument(
+        "--workspace-mb",
+        type=positive,
+        metavar="MIB",
+        help="scratch memory that a layer may take, for a GPU that shares its memory, as a "
+        "Jetson's does (default: all)",
+    )
+    for option in ("--dla", "--sparsity"):
+        parser.add_argument(option, action="store_true", help="refused, with the reason")
+    parser.add_argument(
         "--timing-cache",
         type=Path,
         metavar="DIR",
@@ -137,11 +149,13 @@ def _check_refit(parser: Parser, given: Mapping[str, Any]) -> None:
 
 
 def _build(options: BuildOptions) -> int:
+    from export.building.builder_config import refuse_unserved
     from export.building.plan_comparison import against_fp16, cost_line, of_another_runtime
     from export.to_engine import EngineOptions, to_engine
     from runtime import tensorrt_api
     from runtime.card import read_card, read_sidecar
 
+    refuse_unserved(dla=options.dla, sparsity=options.sparsity)
     for path in options.onnx:
         existing_file(path)
     if options.refit is not None:
@@ -158,6 +172,7 @@ def _build(options: BuildOptions) -> int:
         hardware=options.hardware,
         weights=options.weights,
         tf32=options.tf32,
+        workspace_mb=options.workspace_mb,
         timing_cache=options.timing_cache,
         quiet=options.quiet,
     )

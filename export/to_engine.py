@@ -64,6 +64,7 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
         "weights": options.weights,
         "optimization_level": options.optimization_level,
         "tf32": options.tf32,
+        "workspace_mb": options.workspace_mb,
         "profile": shapes[0],
         "further_profiles": shapes[1:],
         "seconds": round(time.perf_counter() - started, 2),
