@@ -5,7 +5,13 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TRAIN = ["torch>=2.9", "safetensors>=0.5", "pillow>=10", "pyyaml>=6"]
-EXPORT = [*TRAIN, "onnx>=1.19", "onnxscript>=0.5", "onnxruntime-gpu>=1.23"]
+# 1.25 is the first whose CUDA provider has the kernels that our graphs need. The last for Python
+# 3.10, which JetPack 6 has, is 1.23.2; its CUDA provider is refused.
+ONNXRUNTIME = [
+    "onnxruntime-gpu>=1.25; python_version >= '3.11'",
+    "onnxruntime-gpu>=1.23; python_version < '3.11'",
+]
+EXPORT = [*TRAIN, "onnx>=1.19", "onnxscript>=0.5", *ONNXRUNTIME]
 
 ROOMS = ("refinenet", "export", "runtime", "benchmarks")
 
@@ -28,7 +34,8 @@ setup(
         "train": TRAIN,
         "tensorboard": ["tensorboard>=2.17"],
         "export": EXPORT,
-        "onnxruntime": ["onnxruntime-gpu>=1.23"],
+        "onnxruntime": ONNXRUNTIME,
+        "onnxruntime-rtx": [*ONNXRUNTIME, "onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5"],
         "rtx": ["tensorrt-rtx-cu13>=1.7,<1.8"],
         "tensorrt": ["tensorrt>=10.3,<12"],
         "cuda12": ["cuda-python>=12.6,<13"],

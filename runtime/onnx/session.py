@@ -50,8 +50,9 @@ class OnnxSession:
     ) -> OnnxSession:
         """Load the file.
 
-        provider: cpu, cuda, tensorrt or rtx; what it cannot compute stays on the CPU, as ONNX
-        Runtime does it, but a provider that cannot start at all is an error.
+        provider: cpu, cuda, tensorrt or rtx. One that cannot start is an error, and so is a node
+        of a file of one size that would be left to the CPU. In a file of any size ONNX Runtime
+        computes sizes on the CPU.
         threads: of the CPU; by default as many as it has cores.
         card: the card of a file that carries none.
 
@@ -61,7 +62,9 @@ class OnnxSession:
         path = existing_file(path)
         contents = read_card(path, card)
         check_external_data(path, contents)
-        return cls(path, contents, provider, create_session(path, provider, threads))
+        return cls(
+            path, contents, provider, create_session(path, provider, threads, contents.precision)
+        )
 
     def __init__(self, path: Path, card: Card, provider: str, session: Any) -> None:
         self._path, self.card, self._session = path, card, session
