@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.export_options import DATASET, PRECISIONS, SEARCH_IMAGES
+from export.export_options import DATASET, PRECISIONS, SEARCH_IMAGES, USUAL_PRECISIONS
 from export.int8.runtimes import DEFAULT_RUNTIME, RUNTIMES
 from runtime.arguments import Parser, choices, positive, size
 
@@ -52,8 +52,9 @@ def export_parser() -> Parser:
         "--precision",
         dest="precisions",
         type=choices(*PRECISIONS),
-        default=PRECISIONS,
-        metavar="fp32,fp16,int8",
+        default=USUAL_PRECISIONS,
+        metavar="fp32,fp16,bf16,int8",
+        help=f"(default: {','.join(USUAL_PRECISIONS)})",
     )
     parser.add_argument("--output-kind", choices=("mask", "logits"), default="mask")
     parser.add_argument(

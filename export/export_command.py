@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.export_arguments import export_parser
-from export.export_options import DATASET, SEARCH_IMAGES, ExportOptions, check_options
+from export.export_options import DATASET, SEARCH_IMAGES, ExportOptions, check_options, measured
 from runtime.arguments import DONE, print_written
 from runtime.errors import CheckFailed, InputError
 from runtime.files import output_folder
@@ -47,7 +47,12 @@ def _export(options: ExportOptions) -> int:
     _note_folders(measurement.images)
     int8_for = int8_runtime(options.int8_for, measurement.saved)
     fp32 = _export_fp32(weights, folder / f"{name}.fp32.onnx", options)
-    if options.precisions == ("fp32",):
+    _note_untyped(fp32, options.precisions)
+    if "bf16" in options.precisions:
+        from export.to_bf16 import to_bf16
+
+        print_written(to_bf16(fp32, folder / f"{name}.bf16.onnx"))
+    if not measured(options.precisions):
         return DONE
     search = SearchOptions(
         data=options.data,
@@ -147,6 +152,16 @@ def _export_int8(
         raise CheckFailed(
             f"searched on train within {budget:g} points, the INT8 layers lose {loss:.2f} on val; "
             "search on more images (--search-images), or fine-tune: refinenet train --qat"
+        )
+
+
+def _note_untyped(fp32: Path, precisions: Sequence[str]) -> None:
+    from export.onnx_file import outline, untyped_tensors
+
+    if precisions != ("fp32",) and (unknown := untyped_tensors(outline(fp32))):
+        _note(
+            f"the type of {len(unknown)} tensors is not known, such as {unknown[0]}: whether they "
+            "become narrower is not known, and verify does not round them"
         )
 
 

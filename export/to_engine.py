@@ -16,7 +16,7 @@ from typing import Any
 from export.building.build_progress import BuildProgress
 from export.building.builder_config import configure, network_flags, refuse_on_rtx
 from export.building.engine_options import DEFAULT_PROFILE, EngineOptions, Profile, Shape
-from export.building.onnx_parser import parse
+from export.building.onnx_parser import parse, require_bf16
 from runtime import tensorrt_api
 from runtime.card import Card, check_external_data, read_card, write_sidecar
 from runtime.cuda import gpu
@@ -51,6 +51,8 @@ def to_engine(onnx_path: str | Path, options: EngineOptions) -> Path:
         assert card.input_shape is not None  # or there would be profiles
         shapes = [[card.input_shape[:3]] * 3]
     trt = tensorrt_api.load(options.runtime or tensorrt_api.default_runtime())
+    if card.precision == "bf16":
+        require_bf16(trt, onnx_path)
     output = onnx_path.with_suffix(f".{FILE_TAGS[trt.name]}.engine")
     logger = tensorrt_api.make_logger(trt)
     started = time.perf_counter()

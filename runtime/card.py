@@ -32,7 +32,7 @@ class Card:
     classes: the name of every class, by id.
     palette: the (red, green, blue) colour of every class, 0 to 255.
     ignore_id: the label that counts neither in training nor in evaluation, or None.
-    precision: fp32, fp16 or int8.
+    precision: fp32, fp16, bf16 or int8.
     channel_order: of the file's own input, RGB for weights and BGR for frames.
     mean, std: of the normalization (x / 255 - mean) / std, always in RGB order.
     resize_policy: what becomes of a frame of another size, stretch or letterbox.
@@ -264,7 +264,7 @@ def _checked(content: dict[str, Any]) -> Card:
 
 
 _ALLOWED = {
-    "precision": ("fp32", "fp16", "int8"),
+    "precision": ("fp32", "fp16", "bf16", "int8"),
     "channel_order": ("RGB", "BGR"),
     "resize_policy": ("stretch", "letterbox"),
     "output_kind": (None, "mask", "logits"),

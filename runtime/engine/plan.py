@@ -17,7 +17,7 @@ from pathlib import Path
 # Bytes of one element.
 TYPE_BYTES = {
     "half": 2,
-    "bfloat16": 2,
+    "bf16": 2,
     "float": 4,
     "int8": 1,
     "uint8": 1,
@@ -25,7 +25,7 @@ TYPE_BYTES = {
     "int32": 4,
     "int64": 8,
 }
-TYPE_NAMES = {"float": "fp32", "half": "fp16", "bfloat16": "bf16", "int8": "int8"}
+TYPE_NAMES = {"float": "fp32", "half": "fp16"}
 
 # Kernels that multiply by weights, by the plan's name for them, and what they are in an ONNX file.
 WEIGHTED = {
