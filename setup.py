@@ -9,9 +9,15 @@ HAS_GPU_WHEELS = "(platform_machine == 'x86_64' or platform_machine == 'AMD64')"
 HAS_GPU_WHEELS += " and sys_platform != 'darwin'"
 HAS_NONE = "(platform_machine != 'x86_64' and platform_machine != 'AMD64')"
 HAS_NONE += " or sys_platform == 'darwin'"
-ONNXRUNTIME = [f"onnxruntime-gpu>=1.23; {HAS_GPU_WHEELS}", f"onnxruntime>=1.23; {HAS_NONE}"]
-
 TRAIN = ["torch>=2.9", "safetensors>=0.5", "pillow>=10", "pyyaml>=6"]
+# 1.25 is the first whose CUDA provider has the kernels that our graphs need. The last for Python
+# 3.10, which JetPack 6 has, is 1.23.2; its CUDA provider is refused.
+ONNXRUNTIME = [
+    f"onnxruntime-gpu>=1.25; ({HAS_GPU_WHEELS}) and python_version >= '3.11'",
+    f"onnxruntime-gpu>=1.23; ({HAS_GPU_WHEELS}) and python_version < '3.11'",
+    f"onnxruntime>=1.23; {HAS_NONE}",
+]
+
 EXPORT = [*TRAIN, "onnx>=1.19", "onnxscript>=0.5", *ONNXRUNTIME]
 
 ROOMS = ("refinenet", "export", "runtime", "benchmarks")
@@ -38,6 +44,7 @@ setup(
         "export": EXPORT,
         "onnxruntime": ONNXRUNTIME,
         "onnxruntime-cpu": ["onnxruntime>=1.23"],
+        "onnxruntime-rtx": [*ONNXRUNTIME, "onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5"],
         "rtx": ["tensorrt-rtx-cu13>=1.7,<1.8"],
         "tensorrt": ["tensorrt>=10.3,<12"],
         "cuda12": ["cuda-python>=12.6,<13"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.building.engine_options import DEFAULT_PROFILE, HARDWARE, WEIGHTS, Profile
-from runtime.arguments import DONE, Parser, one_line, print_written
+from runtime.arguments import DONE, Parser, one_line, positive, print_written
 from runtime.errors import InputError
 from runtime.shipped import graph_file
 
@@ -25,6 +25,9 @@ class BuildOptions:
     hardware: str
     weights: str
     tf32: bool
+    workspace_mb: int | None
+    dla: bool
+    sparsity: bool
     timing_cache: Path | None
     refit: Path | None
     min_shape: tuple[int, int, int] | None
@@ -120,6 +123,15 @@ def _add_portability(parser: Parser) -> None:
         "--tf32", action="store_true", help="let FP32 convolutions round their inputs to TF32"
     )
     parser.add_argument(
+        "--workspace-mb",
+        type=positive,
+        metavar="MIB",
+        help="scratch memory that a layer may take, for a GPU that shares its memory, as a "
+        "Jetson's does (default: all)",
+    )
+    for option in ("--dla", "--sparsity"):
+        parser.add_argument(option, action="store_true", help="refused, with the reason")
+    parser.add_argument(
         "--timing-cache",
         type=Path,
         metavar="DIR",
@@ -141,10 +153,13 @@ def _check_refit(parser: Parser, given: Mapping[str, Any]) -> None:
 
 
 def _build(options: BuildOptions) -> int:
-    from export.to_engine import EngineOptions, to_engine
+    from export.building.builder_config import refuse_unserved
+    from export.building.plan_comparison import against_fp16, cost_line, of_another_runtime
+    from export.to_engine import EngineOptions, card_of, to_engine
     from runtime import tensorrt_api
     from runtime.card import read_sidecar
 
+    refuse_unserved(dla=options.dla, sparsity=options.sparsity)
     for path in options.onnx:
         graph_file(path)
     if options.refit is not None:
@@ -161,16 +176,26 @@ def _build(options: BuildOptions) -> int:
         hardware=options.hardware,
         weights=options.weights,
         tf32=options.tf32,
+        workspace_mb=options.workspace_mb,
         timing_cache=options.timing_cache,
         quiet=options.quiet,
     )
+    engines = []
     for path in options.onnx:
+        if warning := of_another_runtime(card_of(path, options.card), runtime):
+            print(f"warning: {path}: {warning}", file=sys.stderr)
         engine = to_engine(path, engine_options, options.card)
         sidecar = read_sidecar(engine)
         warnings = sidecar.build["warnings"] if sidecar else []
-        for warning in dict.fromkeys(warnings):
-            print(f"refinenet build: {engine.name}: {one_line(warning)}", file=sys.stderr)
+        for text in dict.fromkeys(warnings):
+            print(f"refinenet build: {engine.name}: {one_line(text)}", file=sys.stderr)
         print_written(engine, f"; {len(warnings)} warnings in its card" if warnings else "")
+        if sidecar and (line := cost_line(sidecar.build)):
+            print(f"  {line}")
+        engines.append(engine)
+    for engine in engines:  # by now FP16's is there as well, whatever the order
+        for line in against_fp16(engine):
+            print(line, file=sys.stderr if line.startswith("warning") else sys.stdout)
     return DONE
 
 

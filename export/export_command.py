@@ -8,12 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.export_options import (
-    DATASET,
-    SEARCH_IMAGES,
-    ExportOptions,
-    check_options,
-)
+from export.export_options import DATASET, SEARCH_IMAGES, ExportOptions, check_options, measured
 from export.export_parser import export_parser
 from runtime.arguments import DONE, print_written
 from runtime.errors import CheckFailed, InputError
@@ -36,6 +31,7 @@ def _export(options: ExportOptions) -> int:
 
     from export.int8.layer_search import SEARCHED, SearchOptions, open_labelled
     from export.int8.measurement import plan_measurement
+    from export.int8.runtimes import int8_runtime
 
     weights = _weights(options)
     folder = output_folder(options.output)
@@ -51,8 +47,14 @@ def _export(options: ExportOptions) -> int:
         quiet=options.quiet,
     )
     _note_folders(measurement.images)
+    int8_for = int8_runtime(options.int8_for, measurement.saved)
     fp32 = _export_fp32(weights, folder / f"{name}.fp32.onnx", options)
-    if options.precisions == ("fp32",):
+    _note_untyped(fp32, options.precisions)
+    if "bf16" in options.precisions:
+        from export.to_bf16 import to_bf16
+
+        print_written(to_bf16(fp32, folder / f"{name}.bf16.onnx"))
+    if not measured(options.precisions):
         return DONE
     search = SearchOptions(
         data=options.data,
@@ -60,6 +62,7 @@ def _export(options: ExportOptions) -> int:
         images=options.search_images or SEARCH_IMAGES,
         sensitivity=options.sensitivity,
         quiet=options.quiet,
+        int8_for=int8_for,
     )
     if (options.accuracy_loss, options.sensitivity) != (None, None):
         _check_scored(fp32)
@@ -165,10 +168,12 @@ def _export_int8(
         if options.sensitivity is not None:
             measure_sensitivity(fp32, ranges, search, measurement.images)
             print_written(options.sensitivity)
-        print_written(to_int8(fp32, output, ranges, peaks))
+        print_written(to_int8(fp32, output, ranges, peaks, int8_for=search.int8_for))
+        _note_scales(output)
         return
     selection = select_layers(fp32, ranges, peaks, search, budget)
-    print_written(to_int8(fp32, output, ranges, peaks, selection))
+    print_written(to_int8(fp32, output, ranges, peaks, selection, search.int8_for))
+    _note_scales(output)
     layers = len(read_card(output).details["calibration"]["ranges"])
     loss = selection.search["reported_on"]["loss_points"]
     print(f"{layers} layers in INT8; on val they lose {loss:.2f} points of mIoU")
@@ -176,6 +181,28 @@ def _export_int8(
         raise CheckFailed(
             f"searched on train within {budget:g} points, the INT8 layers lose {loss:.2f} on val; "
             "search on more images (--search-images), or fine-tune: refinenet train --qat"
+        )
+
+
+def _note_untyped(fp32: Path, precisions: Sequence[str]) -> None:
+    from export.onnx_file import outline, untyped_tensors
+
+    if precisions != ("fp32",) and (unknown := untyped_tensors(outline(fp32))):
+        _note(
+            f"the type of {len(unknown)} tensors is not known, such as {unknown[0]}: whether they "
+            "become narrower is not known, and verify does not round them"
+        )
+
+
+def _note_scales(output: Path) -> None:
+    """Where weights for TensorRT-RTX have scales that it does not fuse."""
+    from runtime.card import read_card
+
+    calibration = read_card(output).details["calibration"]
+    if calibration["int8_for"] == "rtx" and (layers := calibration["scale_per_channel"]):
+        _note(
+            f"{len(layers)} layers keep a scale per output channel, which TensorRT-RTX does not "
+            f"fuse: {next(iter(layers))}: {next(iter(layers.values()))}"
         )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import InputError
 from runtime.files import output_folder
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+USUAL_PRECISIONS = ("fp32", "fp16", "int8")
 DATASET = "camvid"
 SEARCH_IMAGES = 16
 
@@ -31,6 +32,7 @@ class ExportOptions:
     calibration_method: str | None
     percentile: float | None
     save_ranges: Path | None
+    int8_for: str | None
     sensitivity: Path | None
     accuracy_loss: float | None
     data: Path | None
@@ -39,6 +41,11 @@ class ExportOptions:
     output_kind: str
     resize: str | None
     quiet: bool
+
+
+def measured(precisions: Sequence[str]) -> bool:
+    """Whether one of these precisions has a range that images are measured for."""
+    return "fp16" in precisions or "int8" in precisions
 
 
 def check_options(options: ExportOptions) -> None:
@@ -70,13 +77,14 @@ def _check_measurement(options: ExportOptions) -> None:
             "--save-ranges": options.save_ranges,
             "--calibration-method": options.calibration_method,
             "--percentile": options.percentile,
+            "--int8-for": options.int8_for,
             "--accuracy-loss": options.accuracy_loss,
             "--sensitivity": options.sensitivity,
         }
     )
     if of_int8 and "int8" not in options.precisions:
         raise InputError(f"{of_int8} only for int8; add it to --precision")
-    if options.calibration is not None and options.precisions == ("fp32",):
+    if options.calibration is not None and not measured(options.precisions):
         raise InputError("--calibration only for fp16 and int8; add one of them to --precision")
 
 

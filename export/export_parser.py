@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.export_options import DATASET, PRECISIONS, SEARCH_IMAGES
+from export.export_options import DATASET, PRECISIONS, SEARCH_IMAGES, USUAL_PRECISIONS
+from export.int8.runtimes import DEFAULT_RUNTIME, RUNTIMES
 from runtime.arguments import Parser, choices, positive, size
 
 
@@ -64,8 +65,9 @@ def export_parser() -> Parser:
         "--precision",
         dest="precisions",
         type=choices(*PRECISIONS),
-        default=PRECISIONS,
-        metavar="fp32,fp16,int8",
+        default=USUAL_PRECISIONS,
+        metavar="fp32,fp16,bf16,int8",
+        help=f"(default: {','.join(USUAL_PRECISIONS)})",
     )
     parser.add_argument("--output-kind", choices=("mask", "logits"), default="mask")
     parser.add_argument(
@@ -95,6 +97,12 @@ def _add_measurement(group: argparse._ArgumentGroup) -> None:
         "--percentile",
         type=float,
         help="of the activations that INT8 must cover (default: 99.99)",
+    )
+    group.add_argument(
+        "--int8-for",
+        choices=RUNTIMES,
+        help="the runtime that the scales of INT8 weights suit: one for each layer (rtx), or one "
+        f"for each output channel (tensorrt) (default: {DEFAULT_RUNTIME})",
     )
     group.add_argument(
         "--save-ranges", type=Path, metavar="FILE", help="keep the measured ranges as JSON"

@@ -89,6 +89,17 @@ def typed(model: onnx.ModelProto) -> onnx.GraphProto:
     return onnx.shape_inference.infer_shapes(bare).graph
 
 
+def untyped_tensors(model: onnx.ModelProto) -> list[str]:
+    """The results of nodes whose type is not known, so that nobody can say what becomes of them."""
+    graph = typed(model)
+    known = {
+        value.name
+        for value in (*graph.value_info, *graph.output, *model.graph.value_info)
+        if value.type.tensor_type.elem_type or not value.type.HasField("tensor_type")
+    }
+    return [name for node in model.graph.node for name in node.output if name and name not in known]
+
+
 def float_tensors(model: onnx.ModelProto) -> list[str]:
     """What the nodes of a graph compute in float32, in the graph's order."""
     graph = typed(model)

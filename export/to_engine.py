@@ -16,14 +16,17 @@ from typing import Any
 from export.building.build_progress import BuildProgress
 from export.building.builder_config import configure, network_flags, refuse_on_rtx
 from export.building.engine_options import DEFAULT_PROFILE, EngineOptions, Profile, Shape
-from export.building.onnx_parser import parse
+from export.building.onnx_parser import parse, require_bf16
 from runtime import tensorrt_api
 from runtime.card import CARD_KEY, Card, check_external_data, needed_card, write_sidecar
 from runtime.cuda import gpu
+from runtime.engine.plan import read_plan
+from runtime.engine.plan_facts import PLAN, plan_facts
 from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, only_writer, sha256_of, written_whole
 from runtime.metadata import embedded_metadata
 from runtime.onnx.frame_file import read_frame_card, require_plain_mask
+from runtime.onnx.graph_macs import graph_macs
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
 __all__ = ["FILE_TAGS", "EngineOptions", "Profile", "Shape", "to_engine"]
@@ -46,7 +49,7 @@ def to_engine(
     onnx_path = existing_file(onnx_path)
     if onnx_path.suffix != ".onnx":
         raise InputError(f"{onnx_path} is not an .onnx file; export the weights first")
-    card = read_frame_card(onnx_path, needed_card(onnx_path, card_file))
+    card = card_of(onnx_path, card_file)
     if CARD_KEY not in embedded_metadata(onnx_path):
         require_plain_mask(onnx_path)
     check_external_data(onnx_path, card)
@@ -56,12 +59,14 @@ def to_engine(
         assert card.input_shape is not None  # or there would be profiles
         shapes = [[card.input_shape[:3]] * 3]
     trt = tensorrt_api.load(options.runtime or tensorrt_api.default_runtime())
+    if card.precision == "bf16":
+        require_bf16(trt, onnx_path)
     output = onnx_path.with_suffix(f".{FILE_TAGS[trt.name]}.engine")
     logger = tensorrt_api.make_logger(trt)
     started = time.perf_counter()
     cache = _timing_cache(trt, options)
     plan, config = _plan(trt, logger, onnx_path, profiles, options, cache)
-    build = {
+    build: dict[str, Any] = {
         "package": trt.name,
         "version": trt.version,
         **_built_for(trt, options),
@@ -69,6 +74,7 @@ def to_engine(
         "weights": options.weights,
         "optimization_level": options.optimization_level,
         "tf32": options.tf32,
+        "workspace_mb": options.workspace_mb,
         "profile": shapes[0],
         "further_profiles": shapes[1:],
         "seconds": round(time.perf_counter() - started, 2),
@@ -78,6 +84,8 @@ def to_engine(
     with only_writer(output.parent):
         with written_whole(output) as temporary:
             temporary.write_bytes(plan)
+            if trt.name == "rtx":
+                build |= _plan_facts(temporary, onnx_path)
             # Before the engine takes its name: a disk that is full leaves the old pair.
             write_sidecar(output, card, build, content=temporary)
         if cache is not None:
@@ -87,6 +95,11 @@ def to_engine(
                 logger.warnings.append(f"the timing cache was not kept: {error}")
                 write_sidecar(output, card, {**build, "warnings": logger.warnings})
     return output
+
+
+def card_of(onnx_path: Path, card_file: str | Path | None) -> Card:
+    """The card that an ONNX file is built by: its own, or the given one where it has none."""
+    return read_frame_card(onnx_path, needed_card(onnx_path, card_file))
 
 
 def _plan(
@@ -119,6 +132,12 @@ def _plan(
             + _without_gpu(trt, options)
         )
     return memoryview(plan), config
+
+
+def _plan_facts(engine: Path, onnx_path: Path) -> dict[str, Any]:
+    """What the plan says of the engine's cost; nothing where its text is not understood."""
+    plan = read_plan(engine)
+    return {} if plan is None else {PLAN: plan_facts(plan, graph_macs(onnx_path))}
 
 
 def _without_gpu(trt: TensorRT, options: EngineOptions) -> str:

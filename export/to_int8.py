@@ -10,20 +10,18 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.fp16_range import NOT_MEASURED, Peaks, kept_in_fp32
 from export.int8.placement import SkipConnection, reasons_for_fp16, skip_connections
+from export.int8.runtimes import DEFAULT_RUNTIME
+from export.int8.weight_scales import reason_for_many_scales, step_size, weight_pair
 from export.to_fp16 import fp16_details, half
 from export.to_onnx import save
 from refinenet.activation_ranges import Ranges
 from runtime.card import read_card
 from runtime.errors import InputError
 from runtime.files import existing_file, sha256_of
-
-INT8_MAX = 127
-SMALLEST_SCALE = 2.0**-24  # FP16's smallest number above zero
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,14 @@ def to_int8(
     ranges: Ranges,
     peaks: Peaks = NOT_MEASURED,
     selection: Selection | None = None,
+    int8_for: str = DEFAULT_RUNTIME,
 ) -> Path:
     """Write the INT8 form of an FP32 ONNX file, with its card; frames and masks stay uint8.
 
     ranges: of the inputs of the convolutions, by the name of their weights.
     peaks: what FP16 must hold; see to_fp16. What it cannot hold stays FP32.
     selection: by the rule of placement.py by default.
+    int8_for: the runtime that the weights' scales suit; see weight_scales.py.
 
     Raises InputError unless every layer to quantize has a range.
     """
@@ -60,7 +60,7 @@ def to_int8(
     left = {**selection.left_in_fp16, **reasons_for_fp32(model, kept)}
     details = {
         "fp16": fp16_details(model, kept, peaks),
-        "calibration": calibration_details(model, left, ranges),
+        "calibration": calibration_details(model, left, ranges, int8_for),
     }
     if selection.search:
         details["search"] = dict(selection.search)
@@ -70,7 +70,7 @@ def to_int8(
         parents={"fp32.onnx": sha256_of(fp32_path)},
         details={**card.details, **details},
     )
-    save(int8_graph(model, left, ranges, kept), output, card)
+    save(int8_graph(model, left, ranges, kept, int8_for), output, card)
     return output
 
 
@@ -79,6 +79,7 @@ def int8_graph(
     left_in_fp16: Collection[str],
     ranges: Ranges,
     kept_in_fp32: Collection[str] = (),
+    int8_for: str = DEFAULT_RUNTIME,
 ) -> onnx.ModelProto:
     """Put Q/DQ pairs on all convolutions of an FP32 graph but some, and turn the rest to FP16.
 
@@ -89,7 +90,7 @@ def int8_graph(
     """
     layers = [layer for layer in convolutions(model) if layer.input[1] not in left_in_fp16]
     check_ranges(layers, ranges)
-    quantize(model, layers, ranges)
+    quantize(model, layers, ranges, int8_for)
     return half(model, kept_in_fp32)
 
 
@@ -119,12 +120,22 @@ def check_ranges(layers: Collection[onnx.NodeProto], ranges: Ranges) -> None:
 
 
 def calibration_details(
-    model: onnx.ModelProto, left_in_fp16: Mapping[str, str], ranges: Ranges
+    model: onnx.ModelProto, left_in_fp16: Mapping[str, str], ranges: Ranges, int8_for: str
 ) -> dict[str, Any]:
-    """For the card: all that is needed to calibrate again, and to see what came of it."""
+    """For the card: all that is needed to calibrate again, and to see what came of it.
+
+    scale_per_channel: of a file for RTX, the layers that keep a scale for each output channel.
+    """
     names = [layer.input[1] for layer in convolutions(model)]
     used = [name for name in names if name not in left_in_fp16]
+    weights = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in used}
+    kept: dict[str, str] = {}
+    for name, weight in weights.items() if int8_for == "rtx" else ():
+        if reason := reason_for_many_scales(numpy_helper.to_array(weight)):
+            kept[name] = reason
     return {
+        "int8_for": int8_for,
+        "scale_per_channel": kept,
         "method": ranges.method,
         "images": ranges.images,
         "image_count": ranges.image_count,
@@ -141,7 +152,10 @@ def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def quantize(
-    model: onnx.ModelProto, layers: Collection[onnx.NodeProto], ranges: Ranges
+    model: onnx.ModelProto,
+    layers: Collection[onnx.NodeProto],
+    ranges: Ranges,
+    int8_for: str = DEFAULT_RUNTIME,
 ) -> list[SkipConnection]:
     """Put Q/DQ pairs on the inputs of these convolutions and INT8 weights behind DQ, in place.
 
@@ -164,7 +178,7 @@ def quantize(
                 nodes += _activation_pair(graph, activation, limits[activation])
                 quantized.add(activation)
             if weight in weights:
-                nodes.append(_weight_pair(graph, weights.pop(weight)))
+                nodes.append(weight_pair(graph, weights.pop(weight), int8_for))
             node.input[0], node.input[1] = f"{activation}_dequantized", f"{weight}_dequantized"
         elif skip := shortcuts.get(node.output[0]):
             node.input[skip.place] = f"{skip.shortcut}_dequantized"
@@ -178,7 +192,7 @@ def _activation_pair(
     graph: onnx.GraphProto, tensor: str, limit: float
 ) -> tuple[onnx.NodeProto, onnx.NodeProto]:
     scale, zero_point = f"{tensor}_scale", f"{tensor}_zero_point"
-    graph.initializer.append(numpy_helper.from_array(_scale(np.array(limit)), scale))
+    graph.initializer.append(numpy_helper.from_array(step_size(np.array(limit)), scale))
     graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), zero_point))
     return (
         helper.make_node(
@@ -194,39 +208,3 @@ def _activation_pair(
             f"{tensor}_dequantize",
         ),
     )
-
-
-def _weight_pair(graph: onnx.GraphProto, weight: onnx.TensorProto) -> onnx.NodeProto:
-    values = numpy_helper.to_array(weight)  # (out, in, height, width)
-    scale = _scale(np.abs(values).max(axis=(1, 2, 3)))  # (out,)
-    steps = np.rint(values / scale[:, None, None, None])
-    integers = np.clip(steps, -INT8_MAX, INT8_MAX).astype(np.int8)
-    name = weight.name
-    graph.initializer.remove(weight)
-    graph.initializer.append(numpy_helper.from_array(integers, f"{name}_int8"))
-    graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
-    zero_point = numpy_helper.from_array(np.zeros(len(scale), np.int8), f"{name}_zero_point")
-    graph.initializer.append(zero_point)
-    return helper.make_node(
-        "DequantizeLinear",
-        [f"{name}_int8", f"{name}_scale", f"{name}_zero_point"],
-        [f"{name}_dequantized"],
-        f"{name}_dequantize",
-        axis=0,
-    )
-
-
-def _scale(limit: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The step size, as FP16 stores it, rounded up: rounded down, the largest value would be
-    clipped, by several steps where FP16 is subnormal."""
-    scale = np.maximum(np.asarray(limit, np.float32) / INT8_MAX, SMALLEST_SCALE)
-    with np.errstate(over="ignore"):
-        nearest = scale.astype(np.float16)
-        above = np.nextafter(nearest, np.float16(np.inf))
-    rounded = np.asarray(np.where(nearest < scale, above, nearest), np.float32)
-    if not np.isfinite(rounded).all():
-        raise InputError(
-            f"a range of {np.max(limit):g} needs steps beyond FP16's largest number; "
-            "leave int8 out, or train with weight decay"
-        )
-    return rounded

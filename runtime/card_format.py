@@ -26,7 +26,7 @@ class Card:
     classes: the name of every class, by id.
     palette: the (red, green, blue) colour of every class, 0 to 255.
     ignore_id: the label that counts neither in training nor in evaluation, or None.
-    precision: fp32, fp16 or int8.
+    precision: fp32, fp16, bf16 or int8.
     channel_order: of the file's own input, RGB for weights and BGR for frames. Frames are BGR; a
     file of another tool that takes RGB frames is given them so.
     mean, std: of the normalization (x / 255 - mean) / std, always in RGB order.
@@ -210,7 +210,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "classes": _classes,
     "palette": _palette,
     "ignore_id": _ignore_id,
-    "precision": _one_of("fp32", "fp16", "int8"),
+    "precision": _one_of("fp32", "fp16", "bf16", "int8"),
     "channel_order": _one_of("RGB", "BGR"),
     "mean": _triple,
     "std": _std,

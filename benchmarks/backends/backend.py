@@ -21,7 +21,7 @@ from runtime.shipped import shipped_weights
 from runtime.tensorrt_api import TITLES
 
 MODEL_ENDINGS = (".onnx", ".engine")
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 CPU, CUDA = "cpu", "cuda"
 
 ONNX_RUNTIME_CPU, TRITON = "ONNX Runtime CPU", "Triton"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,30 +15,9 @@ from onnx import numpy_helper, shape_inference
 
 from runtime.errors import InputError
 from runtime.files import existing_file
-
-# Where an operator's weights stand among its inputs. What a convolution multiplies for one value of
-# its output is the kernel over one group's channels: the weights' shape without the first axis.
-CONVOLUTION_WEIGHTS = {
-    "Conv": 1,
-    "FusedConv": 1,  # ONNX Runtime's, with the activation in it
-    "ConvInteger": 1,
-    "QLinearConv": 3,
-}
-
-# Counted without multiply-accumulates, as the field does: a comparison, a copy, a few operations
-# for each value. What is in neither table is refused, or its work would be missing in silence.
-WITHOUT_MACS = frozenset(
-    (
-        *("Add", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Constant"),
-        *("DequantizeLinear", "Div", "Floor", "Gather", "Identity", "Max", "MaxPool", "Min"),
-        *("Mul", "Pad", "QuantizeLinear", "Relu", "Reshape", "Resize", "Round", "Shape", "Slice"),
-        *("Softmax", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Upsample"),
-    )
-)
+from runtime.onnx.graph_macs import macs_of
 
 LARGEST_CONSTANT_BYTES = 1024  # shapes and sizes, which inference reads, take less
-
-Shape = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -94,23 +73,6 @@ def graph_cost(path: str | Path, frame_size: tuple[int, int] | None = None) -> G
     weights = [weight.name for weight in model.graph.initializer]
     moved = sum(tensors[name].bytes for name in {*ends, *weights})
     return GraphCost(tensors[model.graph.input[0].name].shape[0], moved, layers)
-
-
-def macs_of(operator: str, inputs: Sequence[Shape], output: Shape) -> int:
-    """The multiply-accumulates of one node, from the shapes of its inputs and its output.
-
-    Raises KeyError for an operator that is not known here.
-    """
-    if operator in CONVOLUTION_WEIGHTS:
-        weights = inputs[CONVOLUTION_WEIGHTS[operator]]
-        return math.prod(output) * math.prod(weights[1:])
-    if operator == "ConvTranspose":  # each value of its input is multiplied with a whole kernel
-        return math.prod(inputs[0]) * math.prod(inputs[1][1:])
-    if operator == "MatMul":
-        return math.prod(output) * inputs[0][-1]
-    if operator in WITHOUT_MACS:
-        return 0
-    raise KeyError(operator)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.records.measurements import LayerTime
-from benchmarks.roofline.graph_cost import macs_of
+from runtime.onnx.graph_macs import macs_of
 
 RUNS = 5
 SEED = 0

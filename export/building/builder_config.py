@@ -39,8 +39,30 @@ def configure(trt: TensorRT, config: Any, options: EngineOptions) -> None:
         # The same weights come back: TensorRT may then keep what it folded of them.
         config.set_flag(flags.STRIP_PLAN)
         config.set_flag(flags.REFIT_IDENTICAL)
+    if hasattr(flags, "REQUIRE_USER_ALLOCATION"):
+        # The runtime gives every context its memory; without the flag TensorRT-RTX may allocate
+        # while it runs, and then its CUDA graphs cannot be captured.
+        config.set_flag(flags.REQUIRE_USER_ALLOCATION)
+    if options.workspace_mb is not None:
+        workspace = trt.module.MemoryPoolType.WORKSPACE
+        config.set_memory_pool_limit(workspace, options.workspace_mb * 2**20)
     _set_hardware(trt, config, options.hardware)
     _set_targets(trt, config, options.targets)
+
+
+def refuse_unserved(*, dla: bool, sparsity: bool) -> None:
+    """InputError for what TensorRT has and our networks gain nothing from."""
+    if dla:
+        raise InputError(
+            "--dla is not offered: by NVIDIA's documentation a DLA computes FP16 and INT8 layers "
+            "alone and no ArgMax, so that a graph from frames to masks would be split with the "
+            "GPU, TensorRT 11.0 and 11.1 have no DLA, and TensorRT-RTX is for GPUs. Leave it out"
+        )
+    if sparsity:
+        raise InputError(
+            "--sparsity is not offered: it needs weights of which two in every four are zero, and "
+            "nothing here trains such weights. Leave it out"
+        )
 
 
 def refuse_on_rtx(trt: TensorRT, option: str, reason: str) -> None:

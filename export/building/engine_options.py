@@ -47,6 +47,8 @@ class EngineOptions:
     weights: embedded; refittable, so that others of the same shapes can take their place; or
     stripped, left out of the file until `refit` fills them in on the target.
     tf32: let FP32 convolutions round their inputs to TF32.
+    workspace_mb: at most so many MiB of scratch memory inside a layer; TensorRT's default is all
+    of the GPU's, which a Jetson shares with its CPU. Kernels that need more are passed over.
     timing_cache: a folder to keep measured kernel times in (tensorrt only)."""
 
     runtime: str | None = None
@@ -58,5 +60,6 @@ class EngineOptions:
     hardware: str = "none"
     weights: str = "embedded"
     tf32: bool = False
+    workspace_mb: int | None = None
     timing_cache: Path | None = None
     quiet: bool = False

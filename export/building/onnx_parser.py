@@ -10,6 +10,19 @@ from runtime.errors import InputError
 from runtime.onnx.graph import read_graph
 from runtime.tensorrt_api import CollectingLogger, TensorRT
 
+# The first release with ONNX 1.17's definitions, and so with opset 22 (onnx-tensorrt's changelog).
+BF16_FLOOR = (10, 6)
+
+
+def require_bf16(trt: TensorRT, onnx_path: Path) -> None:
+    """InputError for a TensorRT whose parser lacks the opset of BF16 files."""
+    numbers = [int(part) for part in trt.version.split(".")[:2]]
+    if trt.name == "tensorrt" and tuple(numbers) < BF16_FLOOR:
+        raise InputError(
+            f"{onnx_path} is BF16, in opset 22, which TensorRT knows from "
+            f"{'.'.join(map(str, BF16_FLOOR))} on; this is {trt.title}. Build the FP16 file"
+        )
+
 
 def parse(trt: TensorRT, logger: CollectingLogger, network: Any, onnx_path: Path) -> None:
     """Fill the network; InputError that names node, operator and shapes if TensorRT refuses."""

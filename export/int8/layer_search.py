@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from export.fp16_range import Peaks, kept_in_fp32
 from export.int8.calibration import batch_of, run_on, session_with_outputs
+from export.int8.runtimes import DEFAULT_RUNTIME
 from export.int8.sensitivity import (
     LayerLoss,
     Sample,
@@ -43,13 +44,14 @@ SEARCHED, REPORTED = "train", "val"
 class SearchOptions:
     """data, dataset: labelled images. images: of the training images, so many are searched on,
     evenly spread; the report is on all validation images. sensitivity: a file for what each layer
-    alone costs."""
+    alone costs. int8_for: see weight_scales.py."""
 
     data: Path | None
     dataset: str
     images: int
     sensitivity: Path | None = None
     quiet: bool = False
+    int8_for: str = DEFAULT_RUNTIME
 
 
 def select_layers(
@@ -61,7 +63,7 @@ def select_layers(
     """
     train, val = (open_labelled(fp32_path, options, split) for split in (SEARCHED, REPORTED))
     samples = labelled_samples(train, options.images)
-    trial = open_trial(fp32_path, ranges, samples, options.quiet)
+    trial = open_trial(fp32_path, ranges, samples, options.quiet, options.int8_for)
     losses = layer_losses(trial)
     if options.sensitivity is not None:
         save_losses(losses, trial, ranges, options.sensitivity)
@@ -72,7 +74,7 @@ def select_layers(
     found = search(trial, offered, budget_points)
     unfit = {name: reason for name, reason in trial.by_rule.items() if name not in found.offered}
     left = {**unfit, **found.left, **in_fp32}
-    int8 = int8_graph(onnx.load(fp32_path), left, ranges, kept)
+    int8 = int8_graph(onnx.load(fp32_path), left, ranges, kept, options.int8_for)
     record = {
         "budget_points": budget_points,
         "dataset": options.dataset,
@@ -152,7 +154,7 @@ def measure_sensitivity(
         samples = labelled_samples(train, options.images)
     else:
         samples = plain_samples(images, options.images)
-    trial = open_trial(fp32_path, ranges, samples, options.quiet)
+    trial = open_trial(fp32_path, ranges, samples, options.quiet, options.int8_for)
     save_losses(layer_losses(trial), trial, ranges, options.sensitivity)
 
 

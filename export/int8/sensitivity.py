@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from export.int8.calibration import batch_of
 from export.int8.placement import reasons_for_fp16
+from export.int8.runtimes import DEFAULT_RUNTIME
 from export.int8.switchable_int8 import SwitchableInt8, switchable_layers
 from export.verify.agreement import Agreement, Output
 from refinenet.activation_ranges import Ranges
@@ -58,12 +59,16 @@ class Trial:
 
 
 def open_trial(
-    fp32_path: Path, ranges: Ranges, samples: Sequence[Sample], quiet: bool = False
+    fp32_path: Path,
+    ranges: Ranges,
+    samples: Sequence[Sample],
+    quiet: bool = False,
+    int8_for: str = DEFAULT_RUNTIME,
 ) -> Trial:
     """Raises InputError unless every switchable layer has a range."""
     model = onnx.load(fp32_path)
     by_rule = reasons_for_fp16(model)
-    network = SwitchableInt8(model, switchable_layers(by_rule, model), ranges)
+    network = SwitchableInt8(model, switchable_layers(by_rule, model), ranges, int8_for)
     return Trial(fp32_path, read_card(fp32_path), network, by_rule, samples, quiet)
 
 

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.int8.calibration import run_on, session_with_outputs
 from export.int8.placement import SkipConnection
+from export.int8.runtimes import DEFAULT_RUNTIME
 from export.to_int8 import check_ranges, convolutions, quantize
 from export.verify.agreement import Output
 from export.verify.stages import scores_tensor
@@ -30,11 +31,17 @@ class SwitchableInt8:
     What is not switched to INT8 computes in FP32; Q/DQ pairs are those that to_int8 writes.
     """
 
-    def __init__(self, model: onnx.ModelProto, layers: Sequence[str], ranges: Ranges) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        layers: Sequence[str],
+        ranges: Ranges,
+        int8_for: str = DEFAULT_RUNTIME,
+    ) -> None:
         self.layers = tuple(layers)
         self._index = {name: index for index, name in enumerate(layers)}
         scores = scores_tensor(model)
-        self._session = session_with_outputs(_switchable(model, layers, ranges), [scores])
+        self._session = session_with_outputs(_switchable(model, layers, ranges, int8_for), [scores])
 
     def __call__(self, frames: Frame, int8: Collection[str]) -> Output:
         """What the network makes of the first of the frames, (N, H, W, 3) uint8, with these layers
@@ -53,7 +60,9 @@ def switchable_layers(reasons: dict[str, str], model: onnx.ModelProto) -> list[s
     return [name for name in names if name in constants and name not in unfit]
 
 
-def _switchable(model: onnx.ModelProto, layers: Sequence[str], ranges: Ranges) -> onnx.ModelProto:
+def _switchable(
+    model: onnx.ModelProto, layers: Sequence[str], ranges: Ranges, int8_for: str
+) -> onnx.ModelProto:
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     wanted = {name: index for index, name in enumerate(layers)}
@@ -62,7 +71,7 @@ def _switchable(model: onnx.ModelProto, layers: Sequence[str], ranges: Ranges) -
     places = {layer.output[0]: wanted[layer.input[1]] for layer in chosen}
     originals = {layer.output[0]: list(layer.input[:2]) for layer in chosen}
     weights = [t for t in model.graph.initializer if t.name in wanted]
-    skips = {skip.sum: skip for skip in quantize(probe, chosen, ranges)}
+    skips = {skip.sum: skip for skip in quantize(probe, chosen, ranges, int8_for)}
     probe.graph.initializer.extend(weights)
     probe.graph.input.append(
         helper.make_tensor_value_info(SWITCHES, TensorProto.BOOL, [len(layers)])

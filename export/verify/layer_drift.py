@@ -30,7 +30,7 @@ from runtime.normalization import Normalization
 # Up to these, a layer's own error is taken for ordinary rounding, which is largest where a
 # convolution's terms cancel. They are chosen, not derived: the tests see that no layer of the
 # shipped weights goes beyond on their photo, and that planted faults do.
-ORDINARY = MappingProxyType({"fp32": 5e-5, "fp16": 0.1, "int8": 0.25})
+ORDINARY = MappingProxyType({"fp32": 5e-5, "fp16": 0.1, "bf16": 0.25, "int8": 0.25})
 
 Reference = Callable[[Frame, Offer], None]
 

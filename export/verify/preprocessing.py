@@ -13,7 +13,7 @@ from runtime.card import Card
 Image = NDArray[np.float32]  # (3, H, W), normalized
 
 # In normalized units, of which a grey level is about 0.017. FP16 rounds up to a tenth of that.
-INPUT_LIMITS = MappingProxyType({"fp32": 1e-4, "fp16": 5e-3, "int8": 5e-3})
+INPUT_LIMITS = MappingProxyType({"fp32": 1e-4, "fp16": 5e-3, "bf16": 4e-2, "int8": 5e-3})
 RESIDUE = 0.1  # of the difference, up to which a simple cause explains it
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from runtime.app.onnx_facts import onnx_facts
+from runtime.app.plan_report import check_estimable, plan_report
 from runtime.card import (
     CARD_KEY,
     Card,
@@ -38,17 +39,22 @@ KINDS = MappingProxyType(
 Facts = dict[str, str]
 
 
-def inspect_file(path: str | Path, card_file: str | Path | None = None) -> Facts:
+def inspect_file(
+    path: str | Path, card_file: str | Path | None = None, gpu: str | None = None
+) -> Facts:
     """The facts about a .safetensors, .onnx or .engine file, by name, in the order to show them.
 
     path: the name of shipped weights serves too.
     card_file: the card of a file that carries none.
+    gpu: of gpu_sheets.py; estimate there what a TensorRT-RTX engine costs, kernel by kernel.
 
     Raises InputError for another file, also where only its name is an engine's, and for one that
     ONNX Runtime cannot load; CardError if its card is malformed or contradicts itself;
     EngineMismatch if it is not the file that its sidecar describes.
     """
     path = file_or_shipped(path)
+    if gpu is not None:
+        check_estimable(path, gpu)
     if path.suffix not in KINDS:
         raise InputError(f"{path} ends in '{path.suffix}'; expected one of {', '.join(KINDS)}")
     size_mb = path.stat().st_size / 1e6
@@ -69,7 +75,7 @@ def inspect_file(path: str | Path, card_file: str | Path | None = None) -> Facts
     facts["hash"] = _hash_fact(path, sidecar, card_file)
     facts |= _sidecar_facts(sidecar) if sidecar else {}
     facts["this machine"] = _machine_fact(path, sidecar, card_file)
-    return facts | _precision_facts(path, sidecar)
+    return facts | _precision_facts(path, sidecar) | plan_report(path, sidecar, gpu)
 
 
 def _card_facts(card: Card) -> Facts:

@@ -21,10 +21,16 @@ def inspect(arguments: Sequence[str]) -> int:
         help=".safetensors, .onnx or .engine, or the name of shipped weights",
     )
     parser.add_argument("--card", type=Path, help="the card of a file that carries none")
+    parser.add_argument(
+        "--gpu",
+        metavar="NAME",
+        help="what each kernel of a TensorRT-RTX engine may cost on this GPU by its data sheet, "
+        "such as rtx-4090; no GPU is needed",
+    )
     given = parser.parse_args(arguments)
     from runtime.app.inspect import inspect_file
 
-    facts = inspect_file(given.file, given.card)
+    facts = inspect_file(given.file, given.card, given.gpu)
     print(given.file)
     _print_facts(facts)
     return DONE

@@ -13,62 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from runtime import tensorrt_api
+from runtime.engine.plan import WEIGHTED, Plan, read_plan
 from runtime.errors import DeviceError
 from runtime.precisions import Audit, Layer
 
 MARK = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 
 
-# In the text of a plan: a tensor with its type, and a step of the program with what it reads.
-TENSOR = re.compile(rb'tensor=\{[^\n]*? name="([^"]+)"[^\n]*? type=(\w+) \}')
-STEP = re.compile(rb"^  (\w+)=\{ name=([^\n]*)", re.M)
-PLAN_TYPES = {"float": "fp32", "half": "fp16", "int8": "int8"}
-PLAN_WEIGHTED = {
-    "corrltn": "Conv",
-    "fully_connected": "Gemm",
-    "gemm": "MatMul",
-    "runtime_fusion": "Conv",  # a convolution, with what follows it
-}
-
-
 def audit_rtx_plan(path: Path) -> Audit | None:
-    """What TensorRT-RTX compiled, read off the plan's text; None if it holds no program.
+    """What TensorRT-RTX compiled, read off the plan's text; None if it holds no program."""
+    plan = read_plan(path)
+    return None if plan is None else audit_plan(plan)
 
-    That text is no interface of NVIDIA's: what is not understood is left out, and a plan of which
-    nothing is understood gives None.
-    """
-    plan = path.read_bytes()
-    start = plan.find(b"\nmain {\n")
-    if start < 0:
-        return None
-    types = {name.decode(): kind.decode() for name, kind in TENSOR.findall(plan[:start])}
-    program = plan[start : plan.find(b"\n}\n", start)]
-    layers, conversions = [], []
-    for kind, content in STEP.findall(program):
-        text = content.decode("latin1")
-        nodes = tuple(MARK.findall(text))
-        name = nodes[0] if nodes else text.split(" ", 1)[0].strip('"')
-        if kind.decode() in PLAN_WEIGHTED:
-            layers.append(Layer(name, PLAN_WEIGHTED[kind.decode()], _compiled(text, types), nodes))
-        elif kind == b"function" and nodes and all(_converts(node) for node in nodes):
-            conversions.append(name)
-    if not layers:
-        return None
+
+def audit_plan(plan: Plan) -> Audit:
+    conversions = [
+        kernel.name
+        for kernel in plan.kernels
+        if kernel.kind == "function" and kernel.nodes and all(map(_converts, kernel.nodes))
+    ]
     return Audit(
         "the text of the plan: what TensorRT-RTX compiled, not yet for a GPU",
-        tuple(layers),
+        tuple(
+            Layer(kernel.name, WEIGHTED[kernel.kind], kernel.reads, kernel.nodes, kernel.writes)
+            for kernel in plan.weighted
+        ),
         tuple(conversions),
     )
-
-
-def _compiled(step: str, types: Mapping[str, str]) -> str:
-    """The type of what a step multiplies; a bias beside INT8 may be of another."""
-    inputs = re.split(r" input(?:_args)?=\{", step, maxsplit=1)[-1]
-    found = [
-        types[name] for name in re.findall(r'"([^"]+)"', inputs.partition("}")[0]) if name in types
-    ]
-    first = "int8" if "int8" in found else next(iter(found), "unknown")
-    return PLAN_TYPES.get(first, first)
 
 
 def _converts(node: str) -> bool:

@@ -1,4 +1,5 @@
-"""The nodes and tensor types of an ONNX file, read with the standard library; no weight is read.
+"""The nodes, tensor types and shapes of an ONNX file, read with the standard library; no weight is
+read.
 
 Enough to say what TensorRT is asked to do, where the onnx package is not installed.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -17,7 +19,7 @@ from runtime.protobuf import Field, fields, varints
 # Field numbers of onnx.proto.
 GRAPH, OPSET = 7, 8
 OPSET_DOMAIN, OPSET_VERSION = 1, 2
-NODE, INITIALIZER, INPUT, OUTPUT = 1, 5, 11, 12
+NODE, INITIALIZER, INPUT, OUTPUT, VALUE_INFO = 1, 5, 11, 12, 13
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INTEGER = 1, 3
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME = 1, 2, 8
@@ -79,6 +81,7 @@ class Value:
 class Graph:
     """types: of every tensor, such as fp16. initializer_shapes: of the weights, by name.
     inputs, outputs: of the whole graph. opsets: their version, by domain; "" is ONNX's own.
+    shapes: of the other tensors, by name, as far as the file states them without a free dimension.
     """
 
     nodes: tuple[Node, ...]
@@ -87,6 +90,7 @@ class Graph:
     inputs: tuple[Value, ...] = ()
     outputs: tuple[Value, ...] = ()
     opsets: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def read_graph(path: Path) -> Graph:
@@ -105,7 +109,7 @@ def _read(file: BinaryIO, size: int) -> Graph:
     types: dict[str, str] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     opsets: dict[str, int] = {}
-    values: dict[int, list[Value]] = {INPUT: [], OUTPUT: []}
+    values: dict[int, list[Value]] = {INPUT: [], OUTPUT: [], VALUE_INFO: []}
     for part in fields(file, 0, size):
         if part.number == OPSET:
             domain, version = _opset(file, part)
@@ -123,7 +127,12 @@ def _read(file: BinaryIO, size: int) -> Graph:
     _follow_types(nodes, types)
     # Files of IR version 3 list the weights among the inputs.
     inputs = tuple(value for value in values[INPUT] if value.name not in shapes)
-    return Graph(tuple(nodes), types, shapes, inputs, tuple(values[OUTPUT]), opsets)
+    stated = {
+        value.name: tuple(side for side in value.shape if isinstance(side, int))
+        for value in chain.from_iterable(values.values())
+        if value.shape is not None and all(isinstance(side, int) for side in value.shape)
+    }
+    return Graph(tuple(nodes), types, shapes, inputs, tuple(values[OUTPUT]), opsets, stated)
 
 
 def _opset(file: BinaryIO, entry: Field) -> tuple[str, int]:

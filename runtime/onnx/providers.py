@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 
 from runtime import tensorrt_api
 from runtime.errors import DeviceError, InputError, MissingPackage
+from runtime.onnx import rtx_plugin
+from runtime.onnx.provider_options import CUDA_FLOOR, provider_options, session_settings
 
 try:
     import onnxruntime
@@ -30,16 +34,14 @@ PROVIDERS = MappingProxyType(
 TITLES = MappingProxyType(
     {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT", "rtx": "TensorRT-RTX"}
 )
-# Both packages are the module onnxruntime, so that one must go before the other comes.
-PACKAGES = MappingProxyType(
-    {"cuda": "onnxruntime-gpu", "tensorrt": "onnxruntime-gpu", "rtx": "onnxruntime-trt-rtx"}
-)
+# onnxruntime and onnxruntime-gpu are one module, so that one must go before the other comes.
+GPU_PACKAGE = "onnxruntime-gpu"
 # The library of each provider that is one of its own, beside onnxruntime's.
-LIBRARIES = MappingProxyType({"cuda": "cuda", "tensorrt": "tensorrt", "rtx": "nv_tensorrt_rtx"})
+LIBRARIES = MappingProxyType({"cuda": "cuda", "tensorrt": "tensorrt"})
 LINKED_TENSORRT = re.compile(rb"libnvinfer\.so\.(\d+)")
+# What ONNX Runtime says where a node is left to the CPU and session_settings forbids it.
+FALLBACK_REFUSED = "fallback to CPU EP has been explicitly disabled"
 GPU_INDEX = 0  # which every provider computes on unless its options name another: device_id
-# As in PyTorch's reference and in our engines: FP32 means FP32.
-PROVIDER_OPTIONS = MappingProxyType({"cuda": {"use_tf32": "0"}})
 ERRORS_ONLY, NOTHING = 3, 4  # ONNX Runtime's severities
 
 onnxruntime.set_default_logger_severity(ERRORS_ONLY)
@@ -53,45 +55,66 @@ def onnxruntime_version() -> str:
 def compiled_providers() -> list[str]:
     """Those of PROVIDERS that this onnxruntime has; whether one can start is another question."""
     compiled = onnxruntime.get_available_providers()
-    return [name for name, provider in PROVIDERS.items() if provider in compiled]
+    found = [name for name, provider in PROVIDERS.items() if provider in compiled]
+    return [*found, "rtx"] if "rtx" not in found and rtx_plugin.is_installed() else found
 
 
-def create_session(path: Path, provider: str, threads: int | None) -> Any:
+def create_session(path: Path, provider: str, threads: int | None, precision: str = "fp32") -> Any:
     """An InferenceSession of the file on this provider and no other.
 
-    threads: of the CPU; by default as many as it has cores.
+    threads: of the CPU; by default as many as it has cores. precision: of the file's card.
 
     Raises InputError for a provider that does not exist or a file that ONNX Runtime refuses,
-    DeviceError if the provider cannot be had.
+    DeviceError if the provider cannot be had or leaves nodes of a file of one size to the CPU.
     """
     if provider not in PROVIDERS:
         raise InputError(f"provider '{provider}' is unknown; expected {', '.join(PROVIDERS)}")
     wanted = PROVIDERS[provider]
-    if provider not in compiled_providers():
+    if provider == "rtx":
+        devices = rtx_plugin.devices(onnxruntime)
+    elif provider not in compiled_providers():
         raise DeviceError(
             f"this onnxruntime has no {wanted}. Install the one that has: "
-            f"pip uninstall onnxruntime onnxruntime-gpu, then pip install {PACKAGES[provider]}"
+            f"pip uninstall onnxruntime onnxruntime-gpu, then pip install {GPU_PACKAGE}"
         )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = NOTHING  # its exceptions say the same
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    if provider == "cuda":
+        require_cuda_kernels(onnxruntime_version())
     if provider != "cpu":
         _load_cuda()
     if provider == "tensorrt" and tensorrt_api.is_installed("tensorrt"):
         with suppress(DeviceError):  # what is missing is said below
             tensorrt_api.load("tensorrt")  # its libraries come with it, where the provider looks
+    settings = session_settings(provider, path)
+    asked = provider_options(provider, path, precision)
+
+    def opened(settings: Mapping[str, str]) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = NOTHING  # its exceptions say the same
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        for key, value in settings.items():
+            options.add_session_config_entry(key, value)
+        chosen: dict[str, Any] = {"providers": [(wanted, asked)]}
+        if provider == "rtx":
+            options.add_provider_for_devices(devices[:1], asked)
+            chosen = {}
+        return onnxruntime.InferenceSession(str(path), options, enable_fallback=False, **chosen)
+
     # Where a provider cannot start, ONNX Runtime logs it at length and takes the CPU instead; we
     # look at what it took, and say it in one line.
     onnxruntime.set_default_logger_severity(NOTHING)
     try:
-        session = onnxruntime.InferenceSession(
-            str(path),
-            options,
-            providers=[(wanted, PROVIDER_OPTIONS.get(provider, {}))],
-            enable_fallback=False,
-        )
-    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        try:
+            session = opened(settings)
+        except Exception as error:  # ONNX Runtime's errors have no base of their own
+            if FALLBACK_REFUSED not in str(error):
+                raise
+            session = opened({})  # is it some of the nodes, or the whole provider?
+            if session.get_providers()[0] == wanted:
+                raise _leaves_nodes_to_the_cpu(path, provider) from error
+    except DeviceError:
+        raise
+    except Exception as error:
         if "Please install" in str(error):
             raise _not_started(provider) from error
         said = f"ONNX Runtime cannot load {path}: {without_prefix(error)}"
@@ -105,6 +128,30 @@ def create_session(path: Path, provider: str, threads: int | None) -> Any:
     if session.get_providers()[0] != wanted:
         raise _not_started(provider)
     return session
+
+
+def require_cuda_kernels(version: str) -> None:
+    """DeviceError for an ONNX Runtime whose CUDA provider lacks kernels that our graphs need."""
+    if tuple(int(part) for part in version.split(".")[:2]) >= CUDA_FLOOR:
+        return
+    floor = ".".join(map(str, CUDA_FLOOR))
+    advice = (
+        "None is made for Python 3.10 (1.23.2 is its last): use an engine, or --provider cpu"
+        if sys.version_info < (3, 11)
+        else f"Install it: pip install '{GPU_PACKAGE}>={floor}'"
+    )
+    raise DeviceError(
+        f"the CUDA provider of ONNX Runtime {version} leaves Resize to the CPU; {floor} is the "
+        f"first that has it. {advice}"
+    )
+
+
+def _leaves_nodes_to_the_cpu(path: Path, provider: str) -> DeviceError:
+    return DeviceError(
+        f"{PROVIDERS[provider]} of ONNX Runtime {onnxruntime_version()} cannot compute all of "
+        f"{path.name}, and the CPU would compute the rest with copies between. Build an engine: "
+        "refinenet build; or use --provider cpu"
+    )
 
 
 def _load_cuda() -> None:
@@ -129,7 +176,7 @@ def _obstacle(provider: str) -> str:
             ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
     except OSError as error:
         also, why = _tensorrt_beside(folder) if provider == "tensorrt" else ("", "")
-        return f"{error}{why}. Install it: pip install '{PACKAGES[provider]}[cuda,cudnn]'{also}"
+        return f"{error}{why}. Install it: pip install '{GPU_PACKAGE}[cuda,cudnn]'{also}"
     return "its libraries are here, but it finds no GPU that it can use; see refinenet doctor"
 
 

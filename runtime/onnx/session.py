@@ -52,8 +52,9 @@ class OnnxSession:
     ) -> OnnxSession:
         """Load the file.
 
-        provider: cpu, cuda, tensorrt or rtx; what it cannot compute stays on the CPU, as ONNX
-        Runtime does it, but a provider that cannot start at all is an error.
+        provider: cpu, cuda, tensorrt or rtx. One that cannot start is an error, and so is a node
+        of a file of one size that would be left to the CPU. In a file of any size ONNX Runtime
+        computes sizes on the CPU.
         threads: of the CPU; by default as many as it has cores.
         card: the card of a file that carries none.
 
@@ -64,7 +65,8 @@ class OnnxSession:
         contents = read_card(path, card)
         check_external_data(path, contents)
         own = CARD_KEY in embedded_metadata(path)
-        return cls(path, contents, provider, create_session(path, provider, threads), own=own)
+        session = create_session(path, provider, threads, contents.precision)
+        return cls(path, contents, provider, session, own=own)
 
     def __init__(
         self, path: Path, card: Card, provider: str, session: Any, *, own: bool = True

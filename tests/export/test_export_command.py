@@ -53,10 +53,13 @@ def test_build_writes_engines_beside_and_says_with_what(folder: Path, capsys: Pr
     files = [str(folder / f"street.{precision}.onnx") for precision in ("fp16", "int8")]
     assert main(["build", *files, "--runtime", "rtx", "--quiet"]) == 0
     assert {"street.fp16.rtx.engine", "street.int8.rtx.engine"} <= names(folder)
-    first, fp16, int8 = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    first, fp16, fp16_cost, int8, int8_cost, both = printed.out.splitlines()
     assert first.startswith("building with TensorRT-RTX 1.")
     assert "street.fp16.rtx.engine" in fp16
-    assert "warnings in its card" in int8
+    assert "street.int8.rtx.engine" in int8
+    assert all("rtx-4090" in line for line in (fp16_cost, int8_cost, both))
+    assert "made for" not in printed.err  # the weights' scales suit the runtime
 
 
 def test_shapes_that_are_not_given_are_the_usual_ones(dynamic: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from releases import NAMES, Config, release
 
 from export.building import builder_config
-from export.building.builder_config import configure, network_flags
+from export.building.builder_config import configure, network_flags, refuse_unserved
 from export.building.engine_options import EngineOptions
 from runtime.errors import DeviceError, InputError
 
@@ -36,7 +36,9 @@ def names(value: object) -> object:
 def test_every_release_builds_with_detailed_layers_and_without_tf32(
     name: str, shared: Path
 ) -> None:
-    assert asked(shared, name, PLAIN) == {
+    # TensorRT-RTX alone has the flag that makes sure that its graphs can be captured.
+    capture = {} if name in FULL else {"set_flag": ["REQUIRE_USER_ALLOCATION"]}
+    assert asked(shared, name, PLAIN) == capture | {
         "builder_optimization_level": 3,
         "profiling_verbosity": "DETAILED",
         "clear_flag": ["TF32"],
@@ -61,7 +63,24 @@ def test_an_engine_can_be_built_to_last_and_to_travel(name: str, shared: Path) -
 def test_weights_can_be_left_out_or_open(
     name: str, weights: str, flags: list[str], shared: Path
 ) -> None:
-    assert asked(shared, name, replace(PLAIN, weights=weights))["set_flag"] == flags
+    found = asked(shared, name, replace(PLAIN, weights=weights))["set_flag"]
+    assert isinstance(found, list)
+    assert [flag for flag in found if flag != "REQUIRE_USER_ALLOCATION"] == flags
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_workspace_is_limited_where_it_is_asked_for(name: str, shared: Path) -> None:
+    settings = asked(shared, name, replace(PLAIN, workspace_mb=64))
+    assert settings["set_memory_pool_limit"] == ["WORKSPACE"]
+    assert "set_memory_pool_limit" not in asked(shared, name, PLAIN)
+
+
+@pytest.mark.parametrize("option", ["dla", "sparsity"])
+def test_what_gains_nothing_is_refused_with_the_reason(option: str) -> None:
+    given = {"dla": False, "sparsity": False} | {option: True}
+    with pytest.raises(InputError, match=rf"--{option} is not offered: .*Leave it out"):
+        refuse_unserved(**given)
+    refuse_unserved(dla=False, sparsity=False)
 
 
 def test_a_level_that_a_release_lacks_is_refused(shared: Path) -> None:

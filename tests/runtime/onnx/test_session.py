@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from tiny_models import brightest_channel, untied, write_model
 
-from runtime.errors import DeployError, DeviceError, InputError
+from runtime.errors import DeployError, DeviceError, InputError, MissingPackage
 from runtime.onnx import providers as onnx_providers
-from runtime.onnx.providers import compiled_providers, create_session
+from runtime.onnx import rtx_plugin
+from runtime.onnx.providers import compiled_providers, create_session, require_cuda_kernels
 from runtime.onnx.session import OnnxSession
 from runtime.tensorrt_api import gpu_present
 
@@ -100,11 +102,28 @@ def test_the_tensorrt_that_the_provider_is_linked_to_is_named(
     assert (told in str(caught.value)) is other
 
 
-def test_a_provider_that_was_not_compiled_in_says_which_package_has_it(model: Path) -> None:
-    if "rtx" in compiled_providers():
-        pytest.skip("this onnxruntime has the TensorRT-RTX provider")
-    with pytest.raises(DeviceError, match="then pip install onnxruntime-trt-rtx"):
+def test_the_rtx_provider_names_the_package_for_linux(model: Path) -> None:
+    if rtx_plugin.is_installed():
+        pytest.skip("the TensorRT-RTX plug-in is installed")
+    with pytest.raises(MissingPackage, match=r"onnxruntime-ep-nv-tensorrt-rtx-cu13.*-rtx\]"):
         OnnxSession.open(model, "rtx")
+
+
+def test_an_onnxruntime_that_takes_no_plugins_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtx_plugin, "is_installed", lambda: True)
+    with pytest.raises(DeviceError, match=r"needs ONNX Runtime 1\.24 or later; this is 1\.23\.2"):
+        rtx_plugin.devices(SimpleNamespace(__version__="1.23.2"))
+
+
+@pytest.mark.parametrize("version", ["1.23.2", "1.24.3"])
+def test_a_cuda_provider_without_our_kernels_is_refused(version: str) -> None:
+    with pytest.raises(DeviceError, match=rf"{re.escape(version)} leaves Resize to the CPU"):
+        require_cuda_kernels(version)
+
+
+@pytest.mark.parametrize("version", ["1.25.0", "1.31.1", "2.0.0"])
+def test_a_cuda_provider_with_our_kernels_is_taken(version: str) -> None:
+    require_cuda_kernels(version)
 
 
 @pytest.mark.gpu
