@@ -139,5 +139,5 @@ def test_another_graph_is_refused_by_what_it_takes(tmp_path: Path) -> None:
     model = onnx.load(write_model(tmp_path / "street.onnx"))
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     onnx.save(model, tmp_path / "street.onnx")
-    with pytest.raises(InputError, match=r"frame fp32 of 4 dimensions"):
+    with pytest.raises(InputError, match=r"\bframe\b.*\bfp32\b"):
         serving_candidate(tmp_path / "street.onnx")
