@@ -50,7 +50,8 @@ def load_model(path: str | Path, variant: str | None = None) -> SegmentationNetw
     Returns a module: (N, 3, H, W) float32, normalized as its card says, to class scores
     (N, num_classes, h, w); of RefineNets, h is ceil(H/4) and w is ceil(W/4).
 
-    Raises InputError if the file cannot be read, CheckpointError if it fits no known network.
+    Raises InputError if the file cannot be read, CheckpointError if it fits no known network, or
+    several.
     """
     return load_checkpoint(path, variant)[0]
 
