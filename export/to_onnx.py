@@ -71,6 +71,11 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
             f"at least {MIN_SIDE}x{MIN_SIDE}"
         )
     source = open_source(weights, options.factory, options.card, options.variant)
+    if isinstance(source.network, SegmentationNetwork) and min(options.size) < source.network.least:
+        raise InputError(
+            f"size {options.size[0]}x{options.size[1]}; {source.card.variant} needs at least "
+            f"{source.network.least}x{source.network.least}"
+        )
     _check_finite(source)
     height, width = options.size
     card = replace(
