@@ -29,6 +29,7 @@ from refinenet.checkpoints.load import (
     weights_path,
 )
 from refinenet.data.datasets import voc_palette
+from refinenet.network import SegmentationNetwork
 from runtime.card import Card, read_card_file
 from runtime.errors import CheckpointError, InputError
 from runtime.files import existing_file, sha256_of
@@ -115,6 +116,12 @@ def read_source(
 ) -> Source:
     """The network, run once; see open_source. given: the user's card, or that of an export."""
     _check_finite(opened)
+    network = opened.network
+    if isinstance(network, SegmentationNetwork) and min(size) < network.least:
+        of = opened.card.variant if opened.card is not None else opened.name
+        raise InputError(
+            f"size {size[0]}x{size[1]}; {of} needs at least {network.least}x{network.least}"
+        )
     card = opened.card or (given and network_card(given))
     name = opened.name if opened.factory is None else f"the network of {opened.factory}"
     threshold = _threshold(card)
@@ -126,8 +133,8 @@ def read_source(
     card = _named(card, reading, opened.name)
     if opened.factory is not None:
         card = replace(card, details={**card.details, "factory": opened.factory})
-    network = Scores(opened.network, reading).eval()
-    return Source(network, card, opened.sha256, opened.name, reading)
+    scores = Scores(opened.network, reading).eval()
+    return Source(scores, card, opened.sha256, opened.name, reading)
 
 
 def _check_finite(opened: Opened) -> None:

@@ -14,9 +14,11 @@ class SegmentationNetwork(nn.Module):
     rounds them: whoever needs them reads them off the scores.
 
     output_stride: nominal, pixels of the image for one of the scores.
+    least: the shortest side of an image that it takes, in pixels.
     """
 
     output_stride: int
+    least: int = 1
 
     @property
     def pretrained_backbones(self) -> tuple[Backbone, ...]:

@@ -50,7 +50,7 @@ class Agreement:
     Scores: the largest and the root-mean-square difference, relative to the standard deviation of
     the reference's scores. Masks: the share of equal pixels, over all, in the reference's regions
     (see Output), and per class of the reference. Network input: the largest difference, in
-    normalized units (one grey level is about 0.017).
+    normalized units (one grey level is about 0.017 where ImageNet's deviations divide it).
     """
 
     def __init__(self, num_classes: int) -> None:

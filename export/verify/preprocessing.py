@@ -9,12 +9,22 @@ import onnx
 from numpy.typing import NDArray
 
 from runtime.card import Card
+from runtime.normalization import IMAGENET
 
 Image = NDArray[np.float32]  # (3, H, W), normalized
 
 # In normalized units, of which a grey level is about 0.017. FP16 rounds up to a tenth of that.
 INPUT_LIMITS = MappingProxyType({"fp32": 1e-4, "fp16": 5e-3, "bf16": 4e-2, "int8": 5e-3})
+IMAGENET_STD = sum(IMAGENET.std) / 3
 RESIDUE = 0.1  # of the difference, up to which a simple cause explains it
+
+
+def input_limit(precision: str, card: Card) -> float:
+    """INPUT_LIMITS are for ImageNet's deviations: by others, as many grey levels are allowed.
+
+    A network that is fed levels of 0 to 255 less their mean has a grey level of 1, not of 0.017.
+    """
+    return INPUT_LIMITS[precision] * IMAGENET_STD / (sum(card.std) / 3)
 
 
 def network_input(model: onnx.ModelProto) -> str | None:

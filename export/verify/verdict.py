@@ -10,7 +10,7 @@ import numpy as np
 
 from export.verify.agreement import Agreement
 from export.verify.gates import GATES, Gate
-from export.verify.preprocessing import INPUT_LIMITS, cause_of_difference
+from export.verify.preprocessing import cause_of_difference, input_limit
 from refinenet.evaluation.metrics import ConfusionMatrix
 from runtime.card import Card
 
@@ -54,7 +54,7 @@ def judged(
     gate = GATES[precision]
     measures = agreement.report(card.classes)
     problems = [
-        *_of_the_input(agreement, INPUT_LIMITS[precision], card),
+        *_of_the_input(agreement, input_limit(precision, card), card),
         *_of_the_scores(agreement, gate, untrained),
     ]
     if labelled is not None:

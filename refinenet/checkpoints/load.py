@@ -58,7 +58,7 @@ def load_model(path: str | Path, variant: str | None = None) -> SegmentationNetw
     (N, num_classes, h, w); of RefineNets, h is ceil(H/4) and w is ceil(W/4).
 
     Raises InputError if the file cannot be read, CheckpointError if it fits no known network, or
-    not that variant.
+    not that variant, or several networks.
     """
     return load_checkpoint(path, variant)[0]
 

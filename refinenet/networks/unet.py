@@ -75,6 +75,7 @@ class UNet(SegmentationNetwork):
     """
 
     output_stride = 1
+    least = 16  # four poolings, which round down
 
     def __init__(self, num_classes: int, *, bilinear: bool = False) -> None:
         super().__init__()

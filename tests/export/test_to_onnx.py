@@ -20,7 +20,8 @@ import export.to_onnx as to_onnx_module
 from export.frame_model import FrameModel
 from export.to_onnx import OnnxOptions, logits_bytes, save, to_onnx
 from export.to_onnx import exported as graph_of
-from refinenet.checkpoints.load import save_checkpoint
+from refinenet import create_model
+from refinenet.checkpoints.load import published_card, save_checkpoint
 from refinenet.data.network_input import to_input
 from runtime.card import CARD_KEY, Card, read_card, read_sidecar
 from runtime.errors import CardError, CheckpointError, InputError
@@ -60,6 +61,15 @@ def masks_of(network: nn.Module, card: Card, frames: Frame) -> Frame:
 
 def operators(model: onnx.ModelProto) -> set[str]:
     return {node.op_type for node in model.graph.node}
+
+
+def test_a_size_that_leaves_u_net_nothing_is_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "unet.safetensors"
+    card = published_card("unet", 2)
+    save_checkpoint(weights, create_model("unet", 2), card)
+    with pytest.raises(InputError, match="size 8x64; unet needs at least 16x16"):
+        to_onnx(weights, tmp_path / "unet.onnx", OnnxOptions(size=(8, 64)))
+    assert not (tmp_path / "unet.onnx").exists()
 
 
 def test_the_static_graph_is_plain(graph: onnx.ModelProto) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from export.verify.preprocessing import (
     INPUT_LIMITS,
     cause_of_difference,
+    input_limit,
     network_input,
 )
 from export.verify.stages import OnnxStage
@@ -80,6 +81,14 @@ def test_verify_measures_it_in_every_stage(folder: Path, weights: Path, photo: P
     errors = {row.name: row.measures["network_input_error"] for row in results}
     assert errors["fp32"] < 1e-5
     assert all(0 < errors[name] < 5e-3 for name in ("fp16", "int8"))
+
+
+def test_networks_that_are_fed_grey_levels_may_differ_by_as_many_of_them(card: Card) -> None:
+    levels = replace(card, std=(1 / 255, 1 / 255, 1 / 255))
+    assert input_limit("fp16", card) == pytest.approx(INPUT_LIMITS["fp16"], rel=0.01)
+    # FP16 rounds 100 to 130 to sixteenths; a mean that is wrong by one level is still found.
+    assert 1 / 16 < input_limit("fp16", levels) < 0.5
+    assert input_limit("fp32", levels) < 0.01
 
 
 def test_the_cause_of_a_difference_is_told(card: Card, small_photo: Frame) -> None:
