@@ -160,8 +160,8 @@ def quantize(
     """Put Q/DQ pairs on the inputs of these convolutions and INT8 weights behind DQ, in place.
 
     Where such a convolution ends in the sum of a skip connection, the sum reads the shortcut from
-    the pair that stands on it already: TensorRT fuses convolution, sum and ReLU only with an INT8
-    shortcut. Returns these skip connections.
+    the pair that stands on it already: by NVIDIA's documentation TensorRT fuses convolution, sum
+    and ReLU only with an INT8 shortcut. Returns these skip connections.
     """
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime.card import Card, Sidecar, read_sidecar
-from runtime.engine.gpu_sheets import GPUS, USUAL
+from runtime.engine.gpu_sheets import USUAL
 from runtime.engine.plan import TOLERANCE
-from runtime.engine.plan_estimate import Range
-from runtime.engine.plan_facts import PLAN, dearer_everywhere, graph_macs_of
+from runtime.engine.plan_facts import PLAN, dearer_everywhere, estimates_of, graph_macs_of
 
 
 def of_another_runtime(card: Card, runtime: str) -> str:
@@ -38,7 +37,7 @@ def of_another_runtime(card: Card, runtime: str) -> str:
 def cost_line(build: Mapping[str, Any]) -> str:
     """What an engine may cost, on one line; nothing where its plan could not be read.
 
-    build: of the engine's sidecar.
+    build: of the sidecar of an engine that was built just now.
     """
     facts = build.get(PLAN)
     if facts is None:
@@ -47,7 +46,7 @@ def cost_line(build: Mapping[str, Any]) -> str:
         return f"{facts['kernels']} kernels; no estimate: {doubt}"
     return (
         f"{facts['kernels']} kernels, {facts['bytes'] / 1e6:.0f} MB; on {USUAL} "
-        f"{_range(facts, USUAL)}, estimated from the plan and the data sheet, not measured"
+        f"{estimates_of(build)[USUAL]}, estimated from the plan and the data sheet, not measured"
     )
 
 
@@ -61,18 +60,17 @@ def against_fp16(engine: Path) -> list[str]:
     if int8 is None or beside == engine or not beside.is_file():
         return []
     fp16 = read_sidecar(beside)
-    if fp16 is None or not _comparable(int8, fp16):
+    if fp16 is None or not _same_work(int8, fp16):
         return []
-    ours, theirs = int8.build[PLAN], fp16.build[PLAN]
-    shared = [
-        name for name in GPUS if name in ours["estimate_ms"] and name in theirs["estimate_ms"]
-    ]
-    ranges = {name: (_range(ours, name), _range(theirs, name)) for name in shared}
-    one, other = ranges[USUAL]
+    ours, theirs = estimates_of(int8.build), estimates_of(fp16.build)
+    ranges = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
+    if not ranges:
+        return []
+    gpu = USUAL if USUAL in ranges else next(iter(ranges))
+    one, other = ranges[gpu]
     lines = [
-        f"{engine.name} beside {beside.name}: {ours['kernels']} kernels and {theirs['kernels']}, "
-        f"{ours['bytes'] / 1e6:.0f} MB and {theirs['bytes'] / 1e6:.0f}; on {USUAL} {one} and "
-        f"{other} (estimated)"
+        f"{engine.name} on {gpu}: {one}, and {beside.name}: {other} (both estimated from their "
+        "plans and the data sheet)"
     ]
     dearer = [name for name, pair in ranges.items() if dearer_everywhere(*pair)]
     if dearer:
@@ -84,16 +82,11 @@ def against_fp16(engine: Path) -> list[str]:
     return lines
 
 
-def _comparable(one: Sidecar, other: Sidecar) -> bool:
-    """Whether both are understood and do the same work, as engines of one network and size do."""
+def _same_work(one: Sidecar, other: Sidecar) -> bool:
+    """Whether both do the same work, as engines of one network and size do."""
     if one.build.get("package") != other.build.get("package"):
         return False
     macs = [graph_macs_of(sidecar.build) for sidecar in (one, other)]
     if macs[0] is None or macs[1] is None:
         return False
-    estimated = all("estimate_ms" in sidecar.build[PLAN] for sidecar in (one, other))
-    return estimated and abs(macs[0] - macs[1]) <= TOLERANCE * max(macs[0], macs[1])
-
-
-def _range(facts: Mapping[str, Any], gpu: str) -> Range:
-    return Range(*facts["estimate_ms"][gpu])
+    return abs(macs[0] - macs[1]) <= TOLERANCE * max(macs[0], macs[1])

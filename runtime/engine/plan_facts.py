@@ -47,6 +47,22 @@ def graph_macs_of(build: Mapping[str, Any]) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
 
 
+def estimates_of(build: Mapping[str, Any]) -> dict[str, Range]:
+    """The estimates that a sidecar's build keeps, by GPU; none where it has none.
+
+    A sidecar may be of another release, or edited: what is no estimate is passed over.
+    """
+    facts = build.get(PLAN)
+    kept = facts.get("estimate_ms") if isinstance(facts, dict) else None
+    return {
+        name: Range(float(ends[0]), float(ends[1]))
+        for name, ends in (kept.items() if isinstance(kept, dict) else ())
+        if isinstance(ends, list)
+        and len(ends) == 2
+        and all(isinstance(end, int | float) for end in ends)
+    }
+
+
 def types_read_and_written(plan: Plan) -> str:
     """78 int8 to fp32, 2 fp16 to fp16."""
     pairs = Counter((kernel.reads, kernel.writes) for kernel in plan.weighted)

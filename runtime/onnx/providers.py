@@ -171,8 +171,9 @@ def _not_started(provider: str) -> DeviceError:
 def _obstacle(provider: str) -> str:
     """What the dynamic linker says of the provider's own library, and what to install."""
     folder = Path(onnxruntime.__file__).parent / "capi"
+    own = LIBRARIES.get(provider)  # the plug-in's libraries were loaded already
     try:
-        for name in ("shared", LIBRARIES[provider]):
+        for name in ("shared", own) if own else ():
             ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
     except OSError as error:
         also, why = _tensorrt_beside(folder) if provider == "tensorrt" else ("", "")

@@ -74,8 +74,8 @@ def test_the_figures_of_the_shipped_weights_come_from_the_committed_records() ->
 
 
 def sensitivity_table() -> str:
-    """The table of docs/quantization.md: the layers that the rule leaves in FP16, and as many of
-    the others, most sensitive first."""
+    """The table of docs/results/quantization.md: the layers that the rule leaves in FP16, and as
+    many of the others, most sensitive first."""
     record = json.loads((ROOT / "benchmarks/results/sensitivity.json").read_text(encoding="utf-8"))
     by_rule = [layer for layer in record["layers"] if layer["by_rule"]]
     others = [layer for layer in record["layers"] if not layer["by_rule"]]
@@ -92,13 +92,42 @@ def sensitivity_table() -> str:
 
 
 def test_the_sensitivities_of_the_docs_come_from_the_committed_record() -> None:
-    text = (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/results/quantization.md").read_text(encoding="utf-8")
     shown = text.split("<!-- sensitivity:begin -->")[1].split("<!-- sensitivity:end -->")[0].strip()
     assert shown == sensitivity_table()
 
 
+def scales_table() -> str:
+    """The table of docs/results/quantization.md on one scale or many, from the record."""
+    text = (ROOT / "benchmarks/results/int8-scales.json").read_text(encoding="utf-8")
+    record, rows = json.loads(text), dict[str, str]()
+    for made_for, entry in record.items():
+        for cost in entry["estimated"]:
+            network, precision = cost["engine"].removesuffix(".rtx.engine").rsplit(".", 1)
+            key = f"| {network} | {precision}{', ' + made_for if precision == 'int8' else ''} "
+            stage = entry["accuracy"]["stages"][precision]
+            of_val = network == "lw-mobilenetv2-camvid"  # the one with trained weights
+            low, high = cost["ms_on_rtx-4090"]
+            rows[key] = (
+                f"| {100 * stage['miou']:.2f} | {100 * stage['pixel_agreement']:.2f} "
+                if of_val
+                else "| | "
+            ) + f"| {cost['kernels']} | {cost['megabytes']} | {low:.2f} to {high:.2f} |"
+    head = (
+        "| network | precision | mIoU, % | pixels equal to FP32, % | kernels | MB | ms, estimated |"
+    )
+    lines = [key + row for key, row in sorted(rows.items())]
+    return "\n".join([head, "|---|---|---:|---:|---:|---:|---:|", *lines])
+
+
+def test_the_scales_of_the_docs_come_from_the_committed_record() -> None:
+    text = (ROOT / "docs/results/quantization.md").read_text(encoding="utf-8")
+    shown = text.split("<!-- scales:begin -->")[1].split("<!-- scales:end -->")[0].strip()
+    assert shown == scales_table()
+
+
 def search_rows() -> list[str]:
-    """The searches' rows in docs/quantization.md, from the cards of the files they wrote."""
+    """The searches' rows there, from the cards of the files that they wrote."""
     rows = []
     for budget in ("1.0", "0.1"):
         record = ROOT / f"benchmarks/results/accuracy-loss-{budget}.json"
@@ -119,4 +148,4 @@ def search_rows() -> list[str]:
 
 @pytest.mark.parametrize("row", search_rows())
 def test_the_searches_of_the_docs_come_from_the_committed_cards(row: str) -> None:
-    assert row in (ROOT / "docs/quantization.md").read_text(encoding="utf-8")
+    assert row in (ROOT / "docs/results/quantization.md").read_text(encoding="utf-8")

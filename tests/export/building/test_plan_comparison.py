@@ -99,6 +99,18 @@ def test_engines_of_another_size_are_not_compared(built: Path, tmp_path: Path) -
     assert against_fp16(folder / "street.int8.rtx.engine") == []
 
 
+@pytest.mark.parametrize("estimates", [None, [], {"rtx-4090": "fast"}, {"rtx-4090": [1]}])
+def test_a_sidecar_without_estimates_that_can_be_read_is_passed_over(
+    built: Path, tmp_path: Path, estimates: object
+) -> None:
+    folder = Path(shutil.copytree(built, tmp_path / "street"))
+    engine = folder / "street.fp16.rtx.engine"
+    sidecar = told(engine)
+    facts = {**sidecar.build[PLAN], "estimate_ms": estimates}
+    write_sidecar(engine, sidecar.card, {**sidecar.build, PLAN: facts})
+    assert against_fp16(folder / "street.int8.rtx.engine") == []
+
+
 def test_fp16_is_beside_nothing(built: Path) -> None:
     assert against_fp16(built / "street.fp16.rtx.engine") == []
     assert against_fp16(built / "street.fp32.rtx.engine") == []
