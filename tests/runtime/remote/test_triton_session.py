@@ -58,6 +58,29 @@ def test_frames_travel_by_memory_or_by_message(repository: Path, start_triton: S
     assert not list(Path("/dev/shm").glob("refinenet-*"))
 
 
+def test_a_mask_that_comes_too_late_is_no_other_frames(
+    tmp_path: Path, start_triton: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "toy.onnx")
+    folder = triton_repository(model, TritonOptions(tmp_path / "models", backend=PYTHON))
+    file = folder / "1/model.py"
+    slow = file.read_text().replace(
+        "    def execute(self, requests: list[Any]) -> list[Any]:\n",
+        "    def execute(self, requests: list[Any]) -> list[Any]:\n"
+        "        import time\n        time.sleep(2)\n",
+    )
+    assert slow != file.read_text()
+    file.write_text(slow)
+    blue, red = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)
+    blue[..., 0] = red[..., 2] = 9
+    with TritonSession.open(start_triton(folder.parent).address("toy")) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr("runtime.remote.triton_session.COMPUTE_SECONDS", 0.5)
+            with pytest.raises(DeviceError, match="did not answer in time"):
+                session(blue)
+        np.testing.assert_array_equal(session(red), np.full((1, 8, 8), 2, np.uint8))
+
+
 def test_a_model_that_is_not_there_is_named(repository: Path, start_triton: Start) -> None:
     server = start_triton(repository)
     with pytest.raises(InputError, match="serves no model 'street'"):
