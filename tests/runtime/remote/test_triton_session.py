@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tiny_models import CARD, brightest_channel, write_model
 from triton_server import ROOT, TritonServer, triton_server
 
-from export.serving.plan import PYTHON, TritonOptions
 from export.serving.repository import triton_repository
+from export.serving.serving_plan import PYTHON, TritonOptions
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.remote.triton_session import TritonSession
 
