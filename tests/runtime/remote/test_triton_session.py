@@ -62,7 +62,8 @@ def test_a_mask_that_comes_too_late_is_no_other_frames(
     tmp_path: Path, start_triton: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = write_model(tmp_path / "toy.onnx")
-    folder = triton_repository(model, TritonOptions(tmp_path / "models", backend=PYTHON))
+    options = TritonOptions(tmp_path / "models", backend=PYTHON, queue_ms=30_000)
+    folder = triton_repository(model, options)
     file = folder / "1/model.py"
     slow = file.read_text().replace(
         "    def execute(self, requests: list[Any]) -> list[Any]:\n",
@@ -78,6 +79,7 @@ def test_a_mask_that_comes_too_late_is_no_other_frames(
             patch.setattr("runtime.remote.triton_session.COMPUTE_SECONDS", 0.5)
             with pytest.raises(DeviceError, match="did not answer in time"):
                 session(blue)
+        assert not list(Path("/dev/shm").glob("refinenet-*"))  # which the server may yet write to
         np.testing.assert_array_equal(session(red), np.full((1, 8, 8), 2, np.uint8))
 
 
