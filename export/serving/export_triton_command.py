@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.serving.plan import BACKENDS, CPU, GPU, MAX_BATCH, QUEUE_MS, TritonOptions
+from export.serving.serving_plan import BACKENDS, CPU, GPU, MAX_BATCH, QUEUE_MS, TritonOptions
 from runtime.arguments import DONE, Parser, positive, size
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from export.serving.candidate import ServingCandidate
-from export.serving.plan import GPU, ONNXRUNTIME, PYTHON, ServingPlan
+from export.serving.serving_plan import GPU, ONNXRUNTIME, PYTHON, ServingPlan
 
 NEWEST = "26.11"  # of Triton's containers, when this was written
 

@@ -6,7 +6,7 @@ Keys of the accelerator are those of the README of Triton's onnxruntime_backend.
 from __future__ import annotations
 
 from export.serving.candidate import ServingCandidate
-from export.serving.plan import GPU, ONNXRUNTIME, PYTHON, ServingPlan
+from export.serving.serving_plan import GPU, ONNXRUNTIME, PYTHON, ServingPlan
 
 QUEUE_DELAY_US = 2000  # how long a frame waits for others to form a batch with
 QUEUE_LENGTH = 64

@@ -10,7 +10,7 @@ from pathlib import Path
 from export.serving.candidate import ServingCandidate, serving_candidate
 from export.serving.instructions import instructions
 from export.serving.model_config import config_text, model_file
-from export.serving.plan import PYTHON, ServingPlan, TritonOptions, serving_plan
+from export.serving.serving_plan import PYTHON, ServingPlan, TritonOptions, serving_plan
 from runtime.card import read_sidecar, write_sidecar
 from runtime.errors import InputError
 from runtime.files import output_folder

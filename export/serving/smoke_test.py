@@ -22,7 +22,7 @@ from runtime.frames import images_of, read_frame
 PROGRAM = "smoke_test.py"
 # Of equal pixels, by precision: the gates of refinenet verify. The server may compute on another
 # device than the file does here.
-LEAST_SHARES = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.98}
+LEAST_SHARES = {"fp32": 0.9999, "fp16": 0.995, "bf16": 0.995, "int8": 0.98}
 
 
 def smoke_test(arguments: Sequence[str]) -> int:

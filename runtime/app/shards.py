@@ -98,18 +98,21 @@ def left_to_do(
         for image, file in planned
         if part is None or part.holds(image.relative_to(source).as_posix())
     ]
+    is_empty = not any(file.exists() for _, file in planned)
     if not skip_existing:
-        _check_no_earlier_run(target.output)
+        _check_no_earlier_run(target.output, is_empty)
         return own, []
     left = [pair for pair in own if not pair[1].exists()]
-    told = _check_same_run(target)
+    told = _check_same_run(target, is_empty)
     there = len(own) - len(left)
     notes = [f"{there} files were there"] if there else []
     return left, notes if told or not there else [*notes, "nothing says which model made those"]
 
 
-def _check_same_run(target: Target) -> bool:
+def _check_same_run(target: Target, is_empty: bool) -> bool:
     """Keep in the output folder what its files are made with, and refuse to go on with another.
+
+    is_empty: no image has its file yet; what an earlier run noted then holds for nothing.
 
     Returns whether the folder told what its files were made with; False for the first such run.
     """
@@ -119,7 +122,7 @@ def _check_same_run(target: Target) -> bool:
         "look": list(target.look),
     }
     note = target.output / NOTE
-    if not note.exists():
+    if is_empty or not note.exists():
         with written_whole(note) as temporary:
             temporary.write_text(json.dumps(made) + "\n", encoding="utf-8")
         return False
@@ -136,9 +139,9 @@ def _check_same_run(target: Target) -> bool:
     return True
 
 
-def _check_no_earlier_run(output: Path) -> None:
+def _check_no_earlier_run(output: Path, is_empty: bool) -> None:
     """Files written over those of such a run would make its note untrue."""
-    if (output / NOTE).exists():
+    if (output / NOTE).exists() and not is_empty:
         raise InputError(
             f"{output} was filled with --skip-existing; go on with that, choose another --output, "
             f"or delete the files and {NOTE}"

@@ -64,9 +64,9 @@ def from_config(
 ) -> ServedModel:
     """config: Triton's ModelConfig as JSON, in which numbers of 64 bits are strings."""
     inputs, outputs = config.get("input", []), config.get("output", [])
-    kinds = [(entry["data_type"], int(entry["dims"][-1])) for entry in inputs]
-    types = [entry["data_type"] for entry in outputs]
-    if kinds != [("TYPE_UINT8", 3)] or types != ["TYPE_UINT8"]:
+    kinds = [(entry.get("data_type"), [*entry.get("dims", ())][-1:]) for entry in inputs]
+    types = [entry.get("data_type") for entry in outputs]
+    if kinds not in ([("TYPE_UINT8", [3])], [("TYPE_UINT8", ["3"])]) or types != ["TYPE_UINT8"]:
         raise InputError(
             f"{address} takes {len(inputs)} and gives {len(outputs)} tensors of other types; "
             "expected uint8 frames (N, H, W, 3) and uint8 masks. Serve what refinenet "

@@ -147,7 +147,12 @@ class TritonSession:
         asked.set_shared_memory(self._masks.name, prod(shape))
         masks = self._masks.array(shape)
         masks.fill(UNWRITTEN)  # the answer does not say how much of it the server wrote
-        self._infer(given, asked)
+        try:
+            self._infer(given, asked)
+        except BaseException:
+            # The server may yet write this frame's mask, which must not become the next one's.
+            self._forget_memory()
+            raise
         return masks
 
     def _infer(self, given: Any, asked: Any) -> Any:
@@ -172,6 +177,12 @@ class TritonSession:
         if buffer is not None:
             buffer.close()
         return SharedBuffer(self._client, size_bytes, ANSWER_SECONDS)
+
+    def _forget_memory(self) -> None:
+        for buffer in (self._frames, self._masks):
+            if buffer is not None:
+                buffer.close()
+        self._frames = self._masks = None
 
     def _can_share(self) -> bool:
         from tritonclient.utils import InferenceServerException
@@ -199,10 +210,7 @@ class TritonSession:
 
     def close(self) -> None:
         """Free the shared memory and the connection; calling this again does nothing."""
-        for buffer in (self._frames, self._masks):
-            if buffer is not None:
-                buffer.close()
-        self._frames = self._masks = None
+        self._forget_memory()
         client, self._client = self._client, None
         if client is not None:
             client.close()

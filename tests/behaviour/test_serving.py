@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tiny_models import write_model
 from triton_server import TritonServer, stop
 
-from export.serving.plan import PYTHON, TritonOptions
 from export.serving.repository import triton_repository
+from export.serving.serving_plan import PYTHON, TritonOptions
 from runtime.errors import DeviceError
 from runtime.frames import list_images, read_frame
 from runtime.segmenter import Segmenter

@@ -10,8 +10,8 @@ import pytest
 from tiny_models import write_model
 from triton_server import TritonServer
 
-from export.serving.plan import PYTHON, TritonOptions
 from export.serving.repository import triton_repository
+from export.serving.serving_plan import PYTHON, TritonOptions
 from runtime.errors import CheckFailed
 from runtime.frames import read_frame
 from tools.serving_cost import FILE, MEMORY, MESSAGE, PARTS, main, serving_cost

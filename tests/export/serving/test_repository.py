@@ -13,8 +13,8 @@ from engine_files import write_engine
 from tiny_models import CARD, brightest_channel, write_model
 
 from export.serving.candidate import FRAMES, MASKS
-from export.serving.plan import TritonOptions
 from export.serving.repository import triton_repository
+from export.serving.serving_plan import TritonOptions
 from refinenet.__main__ import main
 from runtime.card import Card, parse_card
 from runtime.errors import InputError

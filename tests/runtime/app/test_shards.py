@@ -140,6 +140,14 @@ def test_another_model_or_look_is_not_mixed_in(
     assert masks(tmp_path / "out") == before
 
 
+def test_a_run_that_wrote_nothing_binds_nobody(model: Path, photos: Path, tmp_path: Path) -> None:
+    output = ("--output", tmp_path / "out", "--skip-existing")
+    scores = write_model(tmp_path / "scores.onnx", output_kind="logits")
+    assert segment(photos, "--model", scores, *output) == 2
+    assert segment(photos, "--model", model, *output) == 0
+    assert len(masks(tmp_path / "out")) == 24
+
+
 def test_files_of_an_unknown_model_are_named(
     model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

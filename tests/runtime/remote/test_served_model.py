@@ -50,6 +50,7 @@ def test_a_model_without_batching_keeps_its_own() -> None:
     "other",
     [
         {"input": []},
+        {"input": [{"name": "x", "data_type": "TYPE_UINT8"}]},
         {"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["3", "8", "8"]}]},
         {"input": [{"name": "x", "data_type": "TYPE_UINT8", "dims": ["3", "8", "8"]}]},
         {"output": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["8", "8"]}]},

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tiny_models import CARD, brightest_channel, write_model
 from triton_server import ROOT, TritonServer, triton_server
 
-from export.serving.plan import PYTHON, TritonOptions
 from export.serving.repository import triton_repository
+from export.serving.serving_plan import PYTHON, TritonOptions
 from runtime.errors import DeployError, DeviceError, InputError
 from runtime.remote.triton_session import TritonSession
 
@@ -56,6 +56,31 @@ def test_frames_travel_by_memory_or_by_message(repository: Path, start_triton: S
         with pytest.raises(DeployError, match="was closed"):
             session(frames(1, 8, 8))
     assert not list(Path("/dev/shm").glob("refinenet-*"))
+
+
+def test_a_mask_that_comes_too_late_is_no_other_frames(
+    tmp_path: Path, start_triton: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "toy.onnx")
+    options = TritonOptions(tmp_path / "models", backend=PYTHON, queue_ms=30_000)
+    folder = triton_repository(model, options)
+    file = folder / "1/model.py"
+    slow = file.read_text().replace(
+        "    def execute(self, requests: list[Any]) -> list[Any]:\n",
+        "    def execute(self, requests: list[Any]) -> list[Any]:\n"
+        "        import time\n        time.sleep(2)\n",
+    )
+    assert slow != file.read_text()
+    file.write_text(slow)
+    blue, red = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)
+    blue[..., 0] = red[..., 2] = 9
+    with TritonSession.open(start_triton(folder.parent).address("toy")) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr("runtime.remote.triton_session.COMPUTE_SECONDS", 0.5)
+            with pytest.raises(DeviceError, match="did not answer in time"):
+                session(blue)
+        assert not list(Path("/dev/shm").glob("refinenet-*"))  # which the server may yet write to
+        np.testing.assert_array_equal(session(red), np.full((1, 8, 8), 2, np.uint8))
 
 
 def test_a_model_that_is_not_there_is_named(repository: Path, start_triton: Start) -> None:

@@ -11,7 +11,7 @@ from engine_files import write_engine
 from tiny_models import write_model
 
 from export.serving.candidate import serving_candidate
-from export.serving.plan import ServingPlan, TritonOptions, serving_plan
+from export.serving.serving_plan import ServingPlan, TritonOptions, serving_plan
 from runtime.errors import InputError
 
 PROFILE = ((1, 64, 64), (4, 360, 480), (16, 720, 1280))
