@@ -8,7 +8,8 @@ from pathlib import Path
 from runtime.card import Card, check_external_data, check_hash, read_card
 from runtime.errors import InputError
 from runtime.files import existing_file, sha256_of
-from runtime.onnx.interface import read_frame_interface
+from runtime.onnx.frame_file import frame_file, require_plain_mask
+from runtime.onnx.graph import read_graph
 
 # What refinenet export calls them; an engine keeps the names of its ONNX file.
 FRAMES, MASKS = "frames", "masks"
@@ -63,14 +64,16 @@ def serving_candidate(path: str | Path, card_file: Path | None = None) -> Servin
     check_external_data(path, card)
     if path.suffix == ".engine":
         return _of_engine(path, card, card_file)
-    interface = read_frame_interface(path)
-    batch, height, width, _ = interface.frames.shape
+    require_plain_mask(path)
+    graph = read_graph(path)
+    file = frame_file(path, graph.inputs, graph.outputs)
+    batch, height, width, _ = file.input_shape
     return ServingCandidate(
         path,
         sha256_of(path),
-        replace(card, input_shape=(batch, height, width, 3), output_kind="mask"),
-        interface.frames.name,
-        interface.masks.name,
+        replace(card, input_shape=file.input_shape, output_kind="mask"),
+        file.input.name,
+        file.output.name,
         (batch, height, width),
         None,
     )
