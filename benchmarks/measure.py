@@ -158,7 +158,7 @@ def candidates_of(options: BenchmarkOptions) -> tuple[list[Candidate], str | Non
 
     size = next(iter(options.sizes), None) or _first_size(files)
     shape = None if size is None else (options.batches[0], *size)
-    origin = Origin(options.weights, options.factory, files[0].card)
+    origin = Origin(options.weights, options.factory, files[0].card if files else None)
     of_torch = torch_candidates(origin, options.threads, options.against, shape)
     return [*of_torch, *files], REFERENCE
 

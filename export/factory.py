@@ -79,7 +79,9 @@ def open_source(
     weights that do not fit.
     """
     given = None if card_file is None else replace(read_card_file(card_file), variant=factory or "")
-    return read_source(open_network(weights, factory, variant, weights_key), given, size, batch)
+    return read_source(
+        open_network(weights, factory, variant=variant, weights_key=weights_key), given, size, batch
+    )
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Opened:
 def open_network(
     weights: str | Path | None,
     factory: str | None,
+    *,
     variant: str | None = None,
     weights_key: str | None = None,
 ) -> Opened:

@@ -83,7 +83,9 @@ def python_share(rounds: int, frames_per_round: int) -> PythonShare:
 
 def _segmenter(*, graph: bool) -> Segmenter:
     """On an engine that does nothing."""
-    card = Card("null", ("nothing",), ((0, 0, 0),), input_shape=(1, HEIGHT, WIDTH, 3))
+    card = Card(
+        "null", ("nothing",), ((0, 0, 0),), channel_order="BGR", input_shape=(1, HEIGHT, WIDTH, 3)
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "null.engine"
         path.write_bytes(b"null")

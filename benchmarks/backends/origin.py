@@ -19,12 +19,12 @@ class Origin:
 
     weights: a file, or the name of weights that ship with the package. factory: module:function of
     a network of the user's. One of them may be None.
-    model: the card of one of the models, which says what such a network is fed.
+    model: the card of one of the models, which says what such a network is fed; None without one.
     """
 
     weights: str | Path | None
     factory: str | None
-    model: Card
+    model: Card | None
 
     @property
     def file(self) -> Path:
@@ -35,9 +35,14 @@ class Origin:
 
     def open(self) -> tuple[nn.Module, Card]:
         """The network in evaluation mode, and the card of what it is fed."""
-        key = self.model.details.get(WEIGHTS_KEY)
-        opened = open_network(self.weights, self.factory, key and str(key))
+        model = self.model
+        key = None if model is None else model.details.get(WEIGHTS_KEY)
+        # As it was exported: the keys alone do not always tell.
+        variant = model.variant if model is not None and self.factory is None else None
+        opened = open_network(
+            self.weights, self.factory, variant=variant, weights_key=key and str(key)
+        )
         if opened.card is not None and len(opened.card.classes) > 1:
             return opened.network, opened.card
-        source = read_source(opened, self.model, example_size(self.model))
+        source = read_source(opened, model, example_size(model) if model else (64, 64))
         return source.network, replace(source.card, details={})

@@ -176,7 +176,9 @@ def _open_export(options: VerifyOptions) -> tuple[Source, list[Path]]:
         card = read_card(files[0])
         key = card.details.get(WEIGHTS_KEY)
         variant = card.variant if options.factory is None else None  # keys do not always tell
-        opened = open_network(options.weights, options.factory, variant, key and str(key))
+        opened = open_network(
+            options.weights, options.factory, variant=variant, weights_key=key and str(key)
+        )
     source = read_source(opened, card, example_size(card), (card.input_shape or (1,))[0] or 1)
     return source, files
 

@@ -49,6 +49,8 @@ def initial_model(options: TrainOptions, images: LabelledImages) -> Segmentation
     num_classes = len(images.dataset.classes)
     if options.new_classifier and options.weights is None:
         raise InputError("--new-classifier is for trained weights; give them with --weights FILE")
+    if options.weights_key is not None and options.weights is None:
+        raise InputError("--weights-key is of trained weights; give them with --weights FILE")
     if options.weights is not None:
         return _trained_model(options.weights, options, num_classes)
     model = create_model(options.variant, num_classes)

@@ -21,8 +21,10 @@ from tiny_models import write_model
 
 import export.to_engine as to_engine_module
 from export.to_engine import EngineOptions, Profile, to_engine
+from export.to_int8 import to_int8
 from export.to_onnx import save
 from refinenet.__main__ import main
+from refinenet.activation_ranges import load_ranges
 from runtime import tensorrt_api
 from runtime.arguments import one_line
 from runtime.card import Card, Sidecar, check_hash, read_card, sidecar_path, write_sidecar
@@ -88,10 +90,16 @@ def test_a_file_of_another_tool_is_built_with_a_card(
         assert not other.with_suffix(".rtx.engine").exists()
 
 
+def int8_for_tensorrt(built: Path, output: Path) -> Path:
+    """An INT8 file whose scales per output channel TensorRT-RTX warns of."""
+    ranges = load_ranges(built / "street.ranges.json")
+    return to_int8(built / "street.fp32.onnx", output, ranges, int8_for="tensorrt")
+
+
 def test_build_prints_the_warnings_that_go_into_the_card(
     built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path(shutil.copy(built / "street.int8.onnx", tmp_path))
+    path = int8_for_tensorrt(built, tmp_path / "street.int8.onnx")
     assert main(["build", str(path), "--runtime", "rtx", "--quiet"]) == 0
     warnings = told(path.with_suffix(".rtx.engine")).build["warnings"]
     said = capsys.readouterr().err
@@ -108,6 +116,7 @@ def test_every_precision_becomes_an_engine_with_its_card(precision: str, built: 
     build = dict(sidecar.build)
     assert build.pop("seconds") > 0
     assert isinstance(build.pop("warnings"), list)
+    assert build.pop("plan")["bytes"] > 0
     assert build == {
         "package": "rtx",
         "version": trt.__version__,
@@ -116,6 +125,7 @@ def test_every_precision_becomes_an_engine_with_its_card(precision: str, built: 
         "version_compatible": False,
         "weights": "embedded",
         "optimization_level": 3,
+        "workspace_mb": None,
         "tf32": False,
         "profile": [[1, 120, 160]] * 3,
         "further_profiles": [],
@@ -217,8 +227,9 @@ def test_an_unknown_target_is_refused(target: str, tmp_path: Path, card: Card) -
 
 def test_each_card_holds_the_warnings_of_its_own_build(built: Path, tmp_path: Path) -> None:
     onnx_files = [
-        Path(shutil.copy(built / f"street.{name}.onnx", tmp_path / f"{number}.{name}.onnx"))
-        for number, name in enumerate(("int8", "fp16", "int8"))
+        int8_for_tensorrt(built, tmp_path / "0.int8.onnx"),
+        Path(shutil.copy(built / "street.fp16.onnx", tmp_path / "1.fp16.onnx")),
+        int8_for_tensorrt(built, tmp_path / "2.int8.onnx"),
     ]
     first, clean, again = (told(to_engine(file, RTX)).build["warnings"] for file in onnx_files)
     assert any("scales to fp32" in warning for warning in first)

@@ -11,12 +11,18 @@ import pytest
 from refinenet.shadowed import shadow
 
 ROOT = Path(__file__).resolve().parents[2]
+# An editable install has a finder of its own, which finds our modules inside the user's package.
+WITHOUT_FINDER = """
+import sys
+sys.meta_path = [f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__edit")]
+"""
+REFINENET = "import runpy; runpy.run_module('refinenet', run_name='__main__')"
 
 
 def started_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """python -m refinenet there; Python looks in that folder before all others."""
+    """python -m refinenet there, as with a wheel; Python looks in that folder before others."""
     return subprocess.run(
-        [sys.executable, "-m", "refinenet", *arguments],
+        [sys.executable, "-c", f"{WITHOUT_FINDER}{REFINENET}", *arguments],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
         capture_output=True,

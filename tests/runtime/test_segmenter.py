@@ -228,7 +228,7 @@ def test_closing_twice_is_fine_and_using_it_afterwards_is_not(model: Path, stree
         ("missing.onnx", None, r"missing\.onnx"),
         ("empty.onnx", b"", r"empty\.onnx"),
         ("text.onnx", b"just some text\n", r"text\.onnx"),
-        ("weights.pth", b"x", r"weights\.pth .*'\.pth'; .*\.onnx .*\.engine"),
+        ("weights.pth", b"x", r"weights\.pth .*\.onnx .*\.engine .*refinenet export "),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_line(

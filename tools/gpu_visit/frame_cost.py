@@ -84,7 +84,9 @@ def measure(
     random = np.random.default_rng(0)
     different = [random.integers(0, 256, SHAPE[1:], np.uint8) for _ in range(FRAMES)]
     stand_in, costs = StandIn(), []
-    card = Card("stand-in", ("b", "g", "r"), ((0, 0, 255), (0, 255, 0), (255, 0, 0)))
+    card = Card(
+        "stand-in", ("b", "g", "r"), ((0, 0, 255), (0, 255, 0), (255, 0, 0)), channel_order="BGR"
+    )
     with tempfile.TemporaryDirectory() as folder:
         capability = cuda.current_device().compute_capability
         path = write_engine(

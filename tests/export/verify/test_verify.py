@@ -65,6 +65,7 @@ def test_the_gates_are_those_of_the_design() -> None:
     assert {name: (gate.pixels, gate.miou_loss) for name, gate in GATES.items()} == {
         "fp32": (0.9999, 0.1),
         "fp16": (0.995, 0.1),
+        "bf16": (0.995, 0.1),
         "int8": (0.98, 1.0),
     }
     assert GATES["fp32"].largest_error == 1e-4
