@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         known = [option for option in self._option_string_actions if option.startswith("--")]
         for word in self._typed:
             name = word.partition("=")[0]
-            if not name.startswith("-") or name in self._option_string_actions:
+            if not name.startswith("-") or name == "-" or name in self._option_string_actions:
                 continue
             name = "--" + name.lstrip("-").lower().replace("_", "-")
             whole = [option for option in known if option.startswith(name)]

@@ -10,6 +10,7 @@ from torch import nn
 from export.factory import open_network, read_source, source_file
 from export.to_onnx import WEIGHTS_KEY, example_size
 from refinenet.checkpoints.load import weights_path
+from refinenet.variants import VARIANTS
 from runtime.card import Card
 
 
@@ -38,7 +39,8 @@ class Origin:
         model = self.model
         key = None if model is None else model.details.get(WEIGHTS_KEY)
         # As it was exported: the keys alone do not always tell.
-        variant = model.variant if model is not None and self.factory is None else None
+        known = model is not None and model.variant.partition("+")[0] in VARIANTS
+        variant = model.variant if model is not None and known else None
         opened = open_network(
             self.weights, self.factory, variant=variant, weights_key=key and str(key)
         )

@@ -133,6 +133,8 @@ def test_an_option_that_does_not_exist_suggests_the_nearest(
 
 def test_what_is_near_no_option_suggests_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean" not in refused(capsys, "doctor", "--xyzzy")
+    typed = ("segment", "a.png", "--model", "x", "--output", "-")
+    assert "did you mean" not in refused(capsys, *typed)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -29,9 +29,11 @@ from typing import Any
 
 from tools.reliability import cameras, faults, readers, surroundings, trials
 from tools.reliability.confined import GIB, HEAVY, ROOT, Limits, Server
+from tools.reliability.met import MET
 from tools.reliability.shelf import fill
 
-STAGES = ("files", "surroundings", "fuzzing", "writes", "kills", "together", "cameras")
+STAGES = ("files", "surroundings", "met", "fuzzing", "writes", "kills", "together", "cameras")
+SURROUNDED = {"surroundings": surroundings.SURROUNDINGS, "met": MET}
 COMMANDS = ",".join(dict.fromkeys(trial.name for trial in trials.TRIALS))
 PREPARE = (
     f"{trials.TRAIN} --output run",
@@ -123,15 +125,15 @@ def try_files(shop: Workshop, commands: Sequence[str], every: int) -> None:
     shop.share(chosen[::every], do)
 
 
-def try_surroundings(shop: Workshop) -> None:
+def try_surroundings(shop: Workshop, stage: str) -> None:
     def do(task: tuple[str, str, surroundings.Surrounding], room: Path, server: Server) -> None:
         group, name, surrounding = task
         fault = surroundings.run(surrounding, shop.shelf, room, server)
         command = surrounding.arguments[0]
         end = "as expected" if fault is None else "otherwise"
-        shop.rows.add("surroundings", command, group, end, fault and f"{name}: {fault}")
+        shop.rows.add(stage, command, group, end, fault and f"{name}: {fault}")
 
-    tables = surroundings.SURROUNDINGS.items()
+    tables = SURROUNDED[stage].items()
     shop.share([(group, name, s) for group, table in tables for name, s in table.items()], do)
 
 
@@ -284,8 +286,8 @@ def main() -> int:
 def run_stage(stage: str, shop: Workshop, given: argparse.Namespace) -> None:
     if stage == "files":
         try_files(shop, given.commands.split(","), given.every)
-    elif stage == "surroundings":
-        try_surroundings(shop)
+    elif stage in SURROUNDED:
+        try_surroundings(shop, stage)
     elif stage == "fuzzing":
         try_readers(shop, given.fuzz_seconds)
     elif stage == "writes":

@@ -13,12 +13,13 @@ from types import TracebackType
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-# What the commands import at most; loaded once.
+# What the commands import at most; loaded once, since another user may not read Python's library.
 HEAVY = (
-    *("torch", "torch.utils.data", "torch.optim.swa_utils", "onnx", "onnxruntime", "yaml"),
-    *("tqdm", "numpy", "PIL.Image", "safetensors.torch"),
+    *("torch", "torch.utils.data", "torch.optim.swa_utils", "onnx", "onnxruntime"),
+    *("torch.fx.experimental.symbolic_shapes", "torch._dynamo", "cProfile", "yaml"),
+    *("tqdm", "numpy", "PIL.Image", "safetensors.torch", "encodings.utf_8_sig"),
 )
-LIGHT = ("onnxruntime", "yaml", "tqdm", "numpy", "PIL.Image")
+LIGHT = ("onnxruntime", "yaml", "tqdm", "numpy", "PIL.Image", "encodings.utf_8_sig")
 GIB = 2**30
 
 

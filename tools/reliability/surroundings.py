@@ -28,13 +28,15 @@ Faults = str | None
 @dataclass(frozen=True)
 class Surrounding:
     """arguments: of the command. prepare: changes the room first. exit_codes: all that are right.
-    check: looks at what was written, and says what is wrong with it."""
+    check: looks at what was written, and says what is wrong with it. says: what the command has to
+    print, as written."""
 
     arguments: tuple[str, ...]
     limits: Limits = USUAL
     exit_codes: tuple[int, ...] = (0,)
     prepare: Prepare = lambda _: None
     check: Callable[[Path], Faults] = field(default=lambda _: None)
+    says: str = ""
 
 
 def run(surrounding: Surrounding, shelf: Path, room: Path, server: Server) -> Faults:
@@ -55,6 +57,8 @@ def _fault(surrounding: Surrounding, outcome: Outcome, new: set[str]) -> Faults:
         return f"left {', '.join(half)}"
     if outcome.exit_code not in surrounding.exit_codes:
         return f"exit code {outcome.exit_code}: {outcome.stderr[-300:]}"
+    if surrounding.says not in (said := outcome.stdout + outcome.stderr):
+        return f"does not say {surrounding.says!r}: {said[-300:]!r}"
     if "stderr" in surrounding.limits.streams or outcome.exit_code == 141:  # no line is due
         return None
     return outcome.fault

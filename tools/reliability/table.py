@@ -17,6 +17,7 @@ PAGE = ROOT / "docs/reliability.md"
 BEGIN, END = "<!-- reliability:begin -->", "<!-- reliability:end -->"
 TITLES = {
     "surroundings": "streams, names, pictures, disks",
+    "met": "what people brought",
     "fuzzing": "files damaged at random",
     "writes": "writes that fail",
     "kills": "kill -9 and run again",

@@ -53,6 +53,7 @@ def row_of(path: Path, image: Path) -> list[int]:
         return [int(value) for value in segmenter(cv2.imread(str(image)))[32, 16::32]]
 
 
+@pytest.mark.slow
 def test_the_cards_channel_order_holds_from_end_to_end(tmp_path: Path, flag: Path) -> None:
     card = tmp_path / "card.json"
     card.write_text(json.dumps(BGR_CARD))

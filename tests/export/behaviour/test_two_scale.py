@@ -75,6 +75,7 @@ def test_the_static_2_scale_graph_computes_no_sizes(model: FrameModel) -> None:
     assert len(nodes(graph, "Gather")) == 1  # BGR to RGB
 
 
+@pytest.mark.slow
 def test_the_dynamic_2_scale_graph_gives_pytorchs_scores_at_any_size(
     model: FrameModel, photo_frame: NDArray[np.uint8]
 ) -> None:

@@ -135,6 +135,7 @@ def test_build_prints_the_estimate_and_inspect_every_kernel(
     assert "rtx-4090" not in out
 
 
+@pytest.mark.slow
 def test_a_dynamic_engine_has_no_estimate(dynamic: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(dynamic, tmp_path))
     shutil.copy(sidecar_path(dynamic), tmp_path)

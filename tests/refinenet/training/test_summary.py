@@ -43,7 +43,7 @@ def test_an_interrupted_training_says_how_to_go_on(
     assert f"--output '{tmp_path}/my run'" in line
     interrupted_in_epoch(2)
     printed = capsys.readouterr()
-    (line,) = printed.err.splitlines()
+    *_, line = printed.err.splitlines()
     assert line.endswith("--device cpu --resume")
     assert "batch 2" in printed.out  # the recipe
     monkeypatch.undo()

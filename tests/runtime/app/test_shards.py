@@ -76,6 +76,15 @@ def test_an_image_keeps_its_shard_when_others_are_added() -> None:
         assert sum(Shard(index, 4).holds(name) for index in range(4)) == 1
 
 
+@pytest.mark.parametrize("form", ["{:02}.png", "day1/f{}.png", "frame_{:06}.jpg", "IMG_{:04}.JPG"])
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_numbered_images_go_to_every_shard(form: str, count: int) -> None:
+    names = [form.format(index) for index in range(100)]
+    held = [sum(map(Shard(index, count).holds, names)) for index in range(count)]
+    assert sum(held) == 100
+    assert 25 / count < min(held) <= max(held) < 200 / count
+
+
 @pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "0/0", "1/4/2", "a/b", "1.0/4", "0/"])
 def test_what_is_no_shard_is_refused(text: str, model: Path, photos: Path, tmp_path: Path) -> None:
     options = ("--model", model, "--output", tmp_path / "out", f"--shard={text}")
