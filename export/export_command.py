@@ -43,6 +43,7 @@ def _export(options: ExportOptions) -> int:
         options.percentile,
         ours=options.factory is None,
         variant=options.variant,
+        weights_key=options.weights_key,
         int8="int8" in options.precisions,
         quiet=options.quiet,
     )

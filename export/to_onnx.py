@@ -12,7 +12,7 @@ from torch.export import Dim
 
 from export.checks.dynamic_sizes import SMALLEST, Comparison, compare_sizes, free_axes
 from export.checks.fixed_lines import size_dependent_lines
-from export.checks.scores import CLASS_MAP
+from export.checks.scores import CLASS_MAP, network_inside
 from export.factory import Source, open_source
 from export.frame_model import INPUT, LOGITS, MASK, NETWORK_ORDER, FrameModel
 from export.int8.placement import CLASSIFIERS
@@ -103,10 +103,8 @@ def to_onnx(weights: str | Path | None, output: Path, options: OnnxOptions) -> P
 
 def _card(source: Source, options: OnnxOptions, graph: Graph) -> Card:
     details = dict(source.card.details)
-    network = source.network
-    prefix = "network."
-    if not isinstance(network, SegmentationNetwork) and options.factory is None:
-        network, prefix = network.get_submodule("network"), "network.network."
+    network = network_inside(source.network)
+    prefix = "network." if network is source.network else "network.network."
     # What of the network inside the graph is not to be seen from outside: which weights are
     # classifiers', and in which order it takes the channels.
     if isinstance(network, SegmentationNetwork):
@@ -173,18 +171,21 @@ def _release(network: nn.Module) -> None:
 def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
     """The ONNX graph of a frame model: batch norm folded, constants folded, shapes inferred.
 
-    A network of this project has no batch norm any more afterwards. The exporter itself folds none
-    whose convolution is called several times, as those of DeepLab-v2 are at three scales.
+    A network of this project has no batch norm any more afterwards.
     """
-    if isinstance(model.network, SegmentationNetwork):
-        fold_batch_norms(model.network)
     graph = _traced(model, options)
     forget_source(graph)
     return graph
 
 
 def _traced(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
-    """The graph with the exporter's notes on where its nodes come from."""
+    """The graph with the exporter's notes on where its nodes come from.
+
+    The exporter itself folds no batch norm whose convolution is called several times, as those of
+    DeepLab-v2 are at three scales.
+    """
+    if isinstance(network := network_inside(model.network), SegmentationNetwork):
+        fold_batch_norms(network)
     height, width = options.size
     # An example batch of 2: torch.export would take a batch of 1 for a constant.
     batch = 2 if options.dynamic else options.batch

@@ -44,7 +44,7 @@ class Origin:
         opened = open_network(
             self.weights, self.factory, variant=variant, weights_key=key and str(key)
         )
-        if opened.card is not None and len(opened.card.classes) > 1:
-            return opened.network, opened.card
         source = read_source(opened, model, example_size(model) if model else (64, 64))
+        if source.network is opened.network:
+            return source.network, source.card
         return source.network, replace(source.card, details={})

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from export.checks.fixed_lines import size_dependent_lines
+from export.checks.fixed_lines import SMALLEST, size_dependent_lines
 from export.checks.scores import gives_ids
 from export.checks.wrong_operator import wrong_operator
 from export.frame_model import INPUT, FrameModel
@@ -28,7 +28,6 @@ from runtime.frames import Frame
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 USUAL = 32  # the stride of most networks: sizes that are multiples of it must agree at least
-SMALLEST = 33  # pixels of a side, as torch.export is told
 FAR = 1e-3  # standard deviations, ten times what FP32 may differ by
 FAR_PIXELS = 2e-3  # share of them: an operator that jumps may turn a pixel
 AXES = ("batch", "height", "width")

@@ -19,6 +19,7 @@ from export.frame_model import FrameModel
 # It says there what it concludes from a size, at the moment when it does so.
 CONCLUSIONS = "torch.fx.experimental.symbolic_shapes"
 MOST_LINES = 3
+SMALLEST = 33  # a side of a dynamic file's frames, in pixels
 TORCH = str(Path(torch.__file__).parent)
 OURS = str(Path(__file__).parents[1])
 
@@ -27,9 +28,7 @@ def size_dependent_lines(model: FrameModel, example: tuple[int, int]) -> list[st
     """Such as "AdaptiveAvgPool2d in nets.py:80", in the order in which they run; none where
     torch.export says nothing."""
     frames = torch.zeros((2, *example, 3), dtype=torch.uint8)
-    free = {
-        axis: Dim(name, min=low) for axis, name, low in ((0, "N", 1), (1, "H", 33), (2, "W", 33))
-    }
+    free = {0: Dim("N"), 1: Dim("H", min=SMALLEST), 2: Dim("W", min=SMALLEST)}
     with (
         _listening() as heard,
         suppress(Exception),

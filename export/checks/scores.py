@@ -56,6 +56,11 @@ class Scores(nn.Module):
         return result
 
 
+def network_inside(network: nn.Module) -> nn.Module:
+    """What a network is without the layer that finds its scores."""
+    return network.network if isinstance(network, Scores) else network
+
+
 def gives_ids(network: nn.Module) -> bool:
     """Whether it gives class ids, so that there are no scores."""
     return isinstance(network, Scores) and network.reading.kind == CLASS_MAP

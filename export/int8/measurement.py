@@ -55,6 +55,7 @@ def plan_measurement(
     *,
     ours: bool,
     variant: str | None = None,
+    weights_key: str | None = None,
     int8: bool,
     quiet: bool,
 ) -> Measurement:
@@ -85,9 +86,8 @@ def plan_measurement(
         return Measurement((), load_ranges(source), chosen, quiet)
     if int8:
         if ours:
-            load_checkpoint(
-                weights, variant
-            )  # weights that cannot be read are the first thing to say
+            # Weights that cannot be read are the first thing to say.
+            load_checkpoint(weights, variant, weights_key)
         raise InputError(
             f"INT8 needs activation ranges, and none ship with {weights.name}; give "
             "--calibration IMAGES, or leave int8 out: --precision fp32,fp16"

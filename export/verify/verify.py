@@ -114,13 +114,15 @@ def _judged(name: str, measured: _Measured, card: Card, options: VerifyOptions) 
     result = judged(name, before, agreement, labelled, card, options.untrained)
     result.measures["images"] = measured.images
     result.measures["sizes"] = sorted(measured.sizes.get(name, ()))
+    if name in measured.not_compared:
+        result.measures["second_size"] = measured.not_compared[name]
     return result
 
 
 def inside(options: VerifyOptions, stage: str) -> LayerReport:
     """The layers of an ONNX stage against those of the stage before it, on the first few images.
 
-    stage: fp32, fp16 or int8.
+    stage: fp32, fp16, bf16 or int8.
     """
     source, paths = _open_export(options)
     files = {stage_name(path): path for path in paths}
@@ -152,10 +154,14 @@ def save_results(
 
 @dataclass
 class _Measured:
+    """sizes: at which each stage was compared. not_compared: of the stages that did not take the
+    second size, what they said."""
+
     agreement: dict[str, Agreement]
     against_labels: dict[str, ConfusionMatrix]
     images: int = 0
     sizes: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    not_compared: dict[str, str] = field(default_factory=dict)
 
     def against(self, before: str, name: str) -> Labelled | None:
         if not self.against_labels:
@@ -252,11 +258,12 @@ def _compare(
     for name, stage in stages.items():
         try:
             outputs[name] = stage(frames)
-        except InputError:
-            if not (further and isinstance(stage, EngineStage)):
+        except DeployError as error:
+            if not (further and isinstance(stage, EngineStage | ServedStage)):
                 raise
+            measured.not_compared.setdefault(name, str(error))
     for name, agreement in measured.agreement.items():
-        if name in outputs:
+        if name in outputs and stage_before(name) in outputs:
             agreement.add(outputs[stage_before(name)], outputs[name])
             measured.sizes[name].add(f"{frames.shape[1]}x{frames.shape[2]}")
     return outputs

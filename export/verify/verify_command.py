@@ -154,6 +154,9 @@ def _print_stages(results: Sequence[StageResult]) -> None:
     if len(sizes) > 1:
         more = ", …" if len(sizes) > LISTED_SIZES else ""
         print(f"compared at {len(sizes)} sizes: {', '.join(sizes[:LISTED_SIZES])}{more}")
+    for row in results:
+        if "second_size" in row.measures:
+            print(f"{row.name}: not compared at the second size: {row.measures['second_size']}")
     lossy = first_that_loses(results)
     if lossy is not None and lossy.status == PASSED:
         print(

@@ -56,7 +56,7 @@ def weights_in(content: Any, path: Path, weights_key: str | None = None) -> Weig
     if others:
         _say(
             f"{path} holds {len(others) + 1} sets of weights; '{name}' was taken. "
-            f"--weights-key {others[0]} takes another"
+            f"refinenet convert --weights-key {others[0]} takes another"
             + (f" (also: {', '.join(others[1:])})" if others[1:] else "")
         )
     return sets[name]
@@ -196,7 +196,7 @@ def first_of(
     if others and not quiet:
         _say(
             f"{path} holds several sets of weights; '{prefix.rstrip('.')}' was taken. "
-            f"--weights-key {next(iter(others)).rstrip('.')} takes another"
+            f"refinenet convert --weights-key {next(iter(others)).rstrip('.')} takes another"
         )
     known = _values(best).union(*map(_values, others.values()))
     left = [key for key in counted(weights) if id(weights[key]) not in known]

@@ -56,8 +56,6 @@ def recognize(weights: Weights, path: Path, variant: str | None = None) -> Recog
     """The nearest variant to these published or own keys. Whether all of them fit is for load.fill
     to say.
 
-    variant: to take instead of the nearest.
-
     The order of the pooling leaves no trace in the keys: it is taken for pool-conv.
 
     variant: the one that they are of, where that is known.

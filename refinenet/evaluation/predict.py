@@ -59,6 +59,10 @@ def predict(
 
     Returns (H, W) uint8 class ids.
     """
+    least = getattr(network, "least", 1)  # of this project's networks; see SegmentationNetwork
+    if min(frame.shape[:2]) < least:
+        height, width = frame.shape[:2]
+        raise InputError(f"a frame of {height}x{width}; the network takes {least}x{least} at least")
     with torch.inference_mode():
         scores = class_scores(network, to_input(frame, normalization, device)[None], passes)
         mask: Mask = scores.argmax(1)[0].to(torch.uint8).cpu().numpy()

@@ -14,7 +14,7 @@ class TrainOptions:
 
     backbone_weights: ImageNet weights to start from. weights: whole weights to fine-tune instead.
     weights_key: which of several sets of weights in that file.
-    new_classifier: of these, all but the last convolution, for other classes.
+    new_classifier: of these, all but the classifiers, for other classes.
     unasked: entries of the recipe that nobody asked for: they follow from the data and the machine,
     and from the saved run when that goes on.
     workers: loader processes of each process. device: cpu, cuda, … Both: None for what

@@ -24,7 +24,7 @@ class Recipe:
     decayed: weights, weight decay acts on all parameters but biases and those of norms; or all.
     schedule: poly, (1 - progress) ** poly_power, or step, the step_factors one after the other.
     warmup: the share of the training in which the learning rates rise from zero.
-    loss_at: image, scores upsampled to the label; output, labels sampled at the scores' stride 4.
+    loss_at: image, scores upsampled to the label; output, labels sampled at the scores' size.
     class_weights: none; median, median frequency over frequency; or sqrt, its square root.
     ema: decay of the averaged weights, which are the ones that are kept; 0 for no averaging. The
     decay rises to it from 0, or the first weights would weigh most in a short training.

@@ -74,7 +74,8 @@ def train(options: TrainOptions) -> Path:
             state.restore(saved)
             if team.is_first:
                 folder.write_results(state)
-        normalization = folder.card.normalization
+        # The first process alone has opened the folder, and knows what the run began with.
+        normalization = team.from_first(lambda: folder.card.normalization)
         training = training_pass(options, state, images, normalization, team)
         validation = Validation(val_images, normalization, team, options.workers or 0)
         announce(options, state, images, team)
@@ -174,6 +175,8 @@ def training_pass(
     counts = state.label_counts or [0] * 256
     weights = class_weights(counts, len(images.dataset.classes), recipe.class_weights)
     crop = recipe.augmentation.crop
+    if crop < state.model.least:
+        raise InputError(f"--crop {crop}; {options.variant} needs at least {state.model.least}")
     at_scores = recipe.loss_at == "output"
     size = score_size(options.variant, (crop, crop)) if at_scores else None
     return TrainingPass(

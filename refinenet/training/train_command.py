@@ -49,7 +49,7 @@ def train(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--new-classifier",
         action="store_true",
-        help="of --weights take all but the last convolution, to learn other classes",
+        help="of --weights take all but what gives the classes, to learn others",
     )
     parser.add_argument(
         "--validate-every", type=positive, default=1, metavar="EPOCHS", help="(default: 1)"
