@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from export.checks.dynamic_sizes import SMALLEST, Comparison, compare_sizes, free_axes
-from export.checks.fixed_lines import size_dependent_lines
+from export.checks.dynamic_sizes import Comparison, compare_sizes, free_axes
+from export.checks.fixed_lines import SMALLEST, size_dependent_lines
 from export.checks.scores import CLASS_MAP, network_inside
 from export.factory import Source, open_source
 from export.frame_model import INPUT, LOGITS, MASK, NETWORK_ORDER, FrameModel

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layer:
-    """precision: of what it computes with: fp32, fp16, int8, or a type's own name.
+    """precision: of what it computes with: fp32, fp16, bf16, int8, or a type's own name.
     nodes: the ONNX nodes in it. writes: the type of its output, where it is known."""
 
     name: str

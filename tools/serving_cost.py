@@ -1,7 +1,7 @@
 """What a server costs beside the network: the same frames by a file here and by a server.
 
 python -m tools.serving_cost street.fp32.onnx triton://localhost:8001/street --images photos \
-    --threads 2 --json benchmarks/results/serving.json
+    --threads 2 --json benchmarks/results/serving-network.json
 
 The cases take turns, so that other load meets all alike. The server's own figures are its
 statistics: how long a request waited there, and what the model took.

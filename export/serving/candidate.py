@@ -8,7 +8,7 @@ from pathlib import Path
 from runtime.card import Card, check_external_data, check_hash, read_card
 from runtime.errors import InputError
 from runtime.files import existing_file, sha256_of
-from runtime.onnx.frame_file import frame_file, require_plain_mask
+from runtime.onnx.frame_file import frame_file, read_frame_card, require_plain_mask
 from runtime.onnx.graph import read_graph
 
 # What refinenet export calls them; an engine keeps the names of its ONNX file.
@@ -55,14 +55,15 @@ def serving_candidate(path: str | Path, card_file: Path | None = None) -> Servin
             f"{path} ends in '{path.suffix}'; expected an .onnx or .engine file. Weights are "
             "exported first: refinenet export"
         )
-    card = read_card(path, card_file)
+    is_engine = path.suffix == ".engine"
+    card = read_card(path, card_file) if is_engine else read_frame_card(path, card_file)
     if card.output_kind == "logits":
         raise InputError(
             f"{path} gives logits, and a server is to give masks; export it without "
             "--output-kind logits"
         )
     check_external_data(path, card)
-    if path.suffix == ".engine":
+    if is_engine:
         return _of_engine(path, card, card_file)
     require_plain_mask(path)
     graph = read_graph(path)

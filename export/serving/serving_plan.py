@@ -72,6 +72,14 @@ def serving_plan(candidate: ServingCandidate, options: TritonOptions) -> Serving
 
 def _backend(candidate: ServingCandidate, asked: str | None) -> str:
     file, engine = candidate.path.name, candidate.engine
+    order = candidate.card.channel_order
+    if order != "BGR":  # clients send BGR, and only our own code in the server turns it round
+        if asked not in (None, PYTHON):
+            raise InputError(
+                f"{file} takes {order} frames, as its card says, and clients send BGR; use "
+                "--backend python, which turns the channels round"
+            )
+        return PYTHON
     if engine is None:
         if asked == TENSORRT:
             raise InputError(
@@ -127,6 +135,12 @@ def _size(
     if height is not None and width is not None:
         raise InputError(
             f"{candidate.path.name} takes frames of {height}x{width} alone; leave --size out"
+        )
+    multiple = candidate.card.size_multiple
+    if any(side % multiple for side in asked):
+        raise InputError(
+            f"--size {asked[0]}x{asked[1]}; {candidate.path.name} takes sides that are multiples "
+            f"of {multiple}"
         )
     if candidate.engine is not None:
         least, most = candidate.engine.smallest[1:], candidate.engine.largest[1:]

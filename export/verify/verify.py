@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from export.checks.dynamic_sizes import SMALLEST
+from export.checks.fixed_lines import SMALLEST
 from export.checks.scores import gives_ids
 from export.factory import Source, open_network, read_source
 from export.frame_model import network_card

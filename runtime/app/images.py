@@ -24,11 +24,13 @@ Write = Callable[[Path, Frame, Mask], None]
 class ImageOptions:
     """turned: whether images are turned as their EXIF says.
     skip_broken: go on after an image that cannot be read.
+    part: the images are what a shard or an earlier run left; all of them may be broken.
     report: is told in one line of each that was skipped.
     """
 
     turned: bool = True
     skip_broken: bool = False
+    part: bool = False
     report: Callable[[str], None] = to_stderr
     quiet: bool = False
 
@@ -100,7 +102,7 @@ def segment_images(
     for (target, frame), mask in tqdm(pairs, total=len(planned), unit="image", disable=disable):
         write(target, frame, mask)
         count += 1
-    if broken and not count:
+    if broken and not count and not options.part:
         raise InputError(f"all {len(broken)} images are broken; the first: {broken[0]}")
     if not options.turned:
         seen.turned.clear()

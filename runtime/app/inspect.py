@@ -138,7 +138,9 @@ def _sidecar_facts(sidecar: Sidecar) -> Facts:
     facts = {}
     build = sidecar.build
     if build:
-        gpus = ", ".join(map(str, build.get("compute_capabilities", []))) or "every GPU it supports"
+        capabilities = build.get("compute_capabilities")
+        named = ", ".join(map(str, capabilities)) if isinstance(capabilities, list) else ""
+        gpus = named or "every GPU it supports"
         facts["built"] = f"with {build.get('package')} {build.get('version')}, for {gpus}"
     if sidecar.verification:
         entries = sidecar.verification.items()

@@ -71,6 +71,7 @@ def _segment_images(options: SegmentOptions, program: str) -> int:
     image_options = images.ImageOptions(
         turned=not options.ignore_exif,
         skip_broken=options.skip_broken,
+        part=options.shard is not None or options.skip_existing,
         report=_reporter(program),
         quiet=options.quiet,
     )

@@ -108,18 +108,15 @@ def left_to_do(
         _check_no_earlier_run(target.output, is_empty)
         return own, []
     left = [pair for pair in own if not pair[1].exists()]
-    told = _check_same_run(target, is_empty)
+    _check_same_run(target, is_empty)
     there = len(own) - len(left)
-    notes = [f"{there} files were there"] if there else []
-    return left, notes if told or not there else [*notes, "nothing says which model made those"]
+    return left, [f"{there} files were there"] if there else []
 
 
-def _check_same_run(target: Target, is_empty: bool) -> bool:
+def _check_same_run(target: Target, is_empty: bool) -> None:
     """Keep in the output folder what its files are made with, and refuse to go on with another.
 
     is_empty: no image has its file yet; what an earlier run noted then holds for nothing.
-
-    Returns whether the folder told what its files were made with; False for the first such run.
     """
     made = {
         "model": _identity(target.model),
@@ -127,10 +124,15 @@ def _check_same_run(target: Target, is_empty: bool) -> bool:
         "look": list(target.look),
     }
     note = target.output / NOTE
-    if is_empty or not note.exists():
+    if not is_empty and not note.exists():
+        raise InputError(
+            f"{target.output} holds files, and nothing says which model made them; --skip-existing "
+            "could mix two models' masks. Choose another --output, or delete the files"
+        )
+    if is_empty:
         with written_whole(note) as temporary:
             temporary.write_text(json.dumps(made) + "\n", encoding="utf-8")
-        return False
+        return
     try:
         before = json.loads(small_text(note))
     except ValueError:
@@ -141,7 +143,6 @@ def _check_same_run(target: Target, is_empty: bool) -> bool:
             "--skip-existing would mix them with these; choose another --output, or delete the "
             f"files and {NOTE}"
         )
-    return True
 
 
 def _check_no_earlier_run(output: Path, is_empty: bool) -> None:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from runtime import tensorrt_api
 from runtime.card import Card, check_hash, read_card, read_sidecar
+from runtime.card_format import UNKNOWN_VARIANT
+from runtime.class_ids import check_ids
 from runtime.cuda import gpu
 from runtime.cuda.gpu_frames import GpuFrames, check_gpu
 from runtime.engine.compatibility import check_is_engine, check_machine
@@ -81,6 +83,8 @@ class Engine:
         options = options or EngineOptions()
         self._path, self.card, self._lock, self._closed = path, card, threading.Lock(), False
         self._first_result = threading.Lock()
+        # A file of another tool may give ids that its card does not name; ours cannot.
+        self._checks_ids = card.variant == UNKNOWN_VARIANT and card.output_kind == "mask"
         self._lanes: list[Lane] = []
         self._free: list[Lane] = []
         cuda = gpu.choose(options.cuda)
@@ -180,6 +184,8 @@ class Engine:
         """The lane's result, and after the engine's first the kernels that were compiled for it: a
         service that is killed has no close()."""
         result = lane.collect(out)
+        if self._checks_ids:
+            check_ids(result, len(self.card.classes), self._path)
         # TensorRT-RTX does not say that a cache may be read while it grows: not where it compiles
         # in the background, and with no new context and nothing put on the GPU meanwhile.
         # The lock is never released: for one thread, once.

@@ -77,6 +77,8 @@ def _format_type(words: str) -> str:
     text = words.lower()
     for word, precision in (
         ("int8", "int8"),
+        ("bf16", "bf16"),
+        ("bfloat16", "bf16"),  # before float, which it ends with
         ("fp16", "fp16"),
         ("half", "fp16"),
         ("fp32", "fp32"),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.card import Card, read_card
+from runtime.class_ids import check_ids
 from runtime.errors import CardError, InputError
 from runtime.onnx.graph import Value, read_graph
 
@@ -58,12 +59,7 @@ class FrameFile:
             result = result[:, 0] if result.shape[1] == 1 else result[..., 0]
         if result.ndim != 3:
             raise InputError(f"{path} gave {result.shape}; expected class ids (N, H, W)")
-        low, high = int(result.min(initial=0)), int(result.max(initial=0))
-        if low < 0 or high >= num_classes:
-            raise InputError(
-                f"{path} gave the id {low if low < 0 else high}, and its card names {num_classes} "
-                f"classes, 0 to {num_classes - 1}; name every class in the card"
-            )
+        check_ids(result, num_classes, path)
         return np.ascontiguousarray(result, np.uint8)
 
 
@@ -130,8 +126,8 @@ def require_plain_mask(path: Path) -> None:
 
 
 def read_frame_card(path: Path, card_file: str | Path | None = None) -> Card:
-    """The card of an ONNX file, with the shape and the kind of output that the graph states where
-    the card says nothing of them.
+    """The card of an ONNX file, with the shape and the kind of output that the graph states. Where
+    the graph leaves a side free, the card's holds.
 
     Raises what read_card raises, and InputError for a file that cannot serve.
     """
@@ -146,4 +142,8 @@ def read_frame_card(path: Path, card_file: str | Path | None = None) -> Card:
             raise CardError(f"the card says {stated}, and {path} takes {file.input_shape}")
     if card.output_kind not in (None, file.output_kind):
         raise CardError(f"the card says {card.output_kind}, and {path} gives {file.output}")
-    return replace(card, input_shape=file.input_shape, output_kind=file.output_kind)
+    batch, height, width, _ = (
+        said if found is None else found
+        for said, found in zip(stated, file.input_shape, strict=True)
+    )
+    return replace(card, input_shape=(batch, height, width, 3), output_kind=file.output_kind)

@@ -64,7 +64,7 @@ class OnnxSession:
         path = existing_file(path)
         contents = read_card(path, card)
         check_external_data(path, contents)
-        own = CARD_KEY in embedded_metadata(path)
+        own = card is None and CARD_KEY in embedded_metadata(path)
         session = create_session(path, provider, threads, contents.precision)
         return cls(path, contents, provider, session, own=own)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -157,18 +156,25 @@ def test_a_run_that_wrote_nothing_binds_nobody(model: Path, photos: Path, tmp_pa
     assert len(masks(tmp_path / "out")) == 24
 
 
-def test_files_of_an_unknown_model_are_named(
-    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_files_of_an_unknown_model_are_not_mixed_with_others(
+    model: Path, photos: Path, tmp_path: Path
 ) -> None:
     output = ("--output", tmp_path / "out")
     assert segment(photos, "--model", model, *output) == 0
-    capsys.readouterr()
     (tmp_path / "out/day0/000.png").unlink()
-    assert segment(photos, "--model", model, *output, "--skip-existing") == 0
-    captured = capsys.readouterr()
-    assert captured.out.endswith("; 23 files were there; nothing says which model made those\n")
+    assert segment(photos, "--model", model, *output, "--skip-existing") == 2
+    assert len(masks(tmp_path / "out")) == 23
+    assert not (tmp_path / "out" / NOTE).exists()
+
+
+def test_a_part_whose_images_are_all_broken_is_done(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "cut.jpg").write_bytes(next(photos.rglob("*.jpg")).read_bytes()[:60])
+    output = ("--output", tmp_path / "out", "--skip-existing", "--skip-broken")
+    for _ in range(2):
+        assert segment(photos, "--model", model, *output) == 0
     assert len(masks(tmp_path / "out")) == 24
-    assert set(json.loads((tmp_path / "out" / NOTE).read_text())) == {"model", "card", "look"}
 
 
 @pytest.mark.parametrize("option", [("--shard", "0/2"), ("--skip-existing",)])
