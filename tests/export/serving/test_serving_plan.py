@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 from engine_files import write_engine
-from tiny_models import write_model
+from tiny_models import CARD, write_model
 
 from export.serving.candidate import serving_candidate
 from export.serving.serving_plan import ServingPlan, TritonOptions, serving_plan
@@ -141,3 +141,20 @@ def test_another_graph_is_refused_by_what_it_takes(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "street.onnx")
     with pytest.raises(InputError, match=r"\bframe\b.*\bfp32\b"):
         serving_candidate(tmp_path / "street.onnx")
+
+
+def test_a_file_that_takes_rgb_is_served_by_the_backend_that_turns_frames_round(
+    dynamic: Path,
+) -> None:
+    rgb = replace(serving_candidate(dynamic), card=replace(CARD, channel_order="RGB"))
+    assert serving_plan(rgb, TritonOptions(dynamic.parent)).backend == "python"
+    with pytest.raises(InputError, match="--backend python"):
+        serving_plan(rgb, TritonOptions(dynamic.parent, backend="onnxruntime"))
+
+
+def test_one_size_is_a_multiple_of_what_the_file_takes(dynamic: Path) -> None:
+    of_32 = replace(serving_candidate(dynamic), card=replace(CARD, size_multiple=32))
+    with pytest.raises(InputError, match=r"360x480.* 32"):
+        serving_plan(of_32, TritonOptions(dynamic.parent, size=(360, 480)))
+    plan = serving_plan(of_32, TritonOptions(dynamic.parent, size=(352, 480)))
+    assert plan.frame_dims == (352, 480, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -596,3 +597,18 @@ def test_an_engine_takes_no_provider(tmp_path: Path) -> None:
     path.write_bytes(b"stands for an engine")
     with pytest.raises(InputError, match=r"provider and threads are for \.onnx"):
         Segmenter.open(path, provider="cuda")
+
+
+def test_an_id_that_the_card_of_a_foreign_engine_does_not_name_is_an_error(
+    strict_gpu: Gpu, latest: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.engine"
+    path.write_bytes(b"stands for an engine")
+    two = replace(CARD, variant="unknown", classes=CARD.classes[:2], palette=CARD.palette[:2])
+    strict = StrictTensorRT(latest, strict_gpu, FIXED)
+    with Engine(path, two, strict.trt) as engine:
+        blue = np.zeros(SMALL, np.uint8)
+        blue[..., 0] = 9
+        assert not engine(blue).any()
+        with pytest.raises(InputError, match="the id 2"):
+            engine(blue[..., ::-1].copy())
