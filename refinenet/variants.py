@@ -58,7 +58,7 @@ from runtime.normalization import IMAGENET, Normalization
 class Variant:
     """build: makes the untrained network of so many classes, with that chained residual pooling,
     which only the rows marked chained_pooling have.
-    recipe: the preset of its paper, of refinenet.training.recipe.PRESETS.
+    recipe: the preset of its paper, of refinenet.training.recipes.recipe.PRESETS.
     published: the key tables of its published checkpoints.
     normalization: what those checkpoints, and new trainings, feed it.
     """

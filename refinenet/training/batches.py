@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 from refinenet.data.augmentation import augment
 from refinenet.data.datasets import LabelledImages
 from refinenet.training.distributed import Processes
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
 from runtime.errors import InputError
 from runtime.normalization import Normalization
 

@@ -16,7 +16,7 @@ from refinenet.training.batches import Batches
 from refinenet.training.determinism import fixed_sizes, seed_dropout
 from refinenet.training.distributed import Processes, without_exchange
 from refinenet.training.loss import PixelLoss
-from refinenet.training.state import TrainingState
+from refinenet.training.run.state import TrainingState
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

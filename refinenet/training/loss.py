@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refinenet.data.datasets import LabelledImages
-from refinenet.training.recipe import ClassWeights
+from refinenet.training.recipes.recipe import ClassWeights
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 
 from refinenet.training.distributed import Processes
 from refinenet.training.options import TrainOptions
-from refinenet.training.recipe import fitted
+from refinenet.training.recipes.recipe import fitted
 
 MOST_WORKERS = 32
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)

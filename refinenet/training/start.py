@@ -17,7 +17,7 @@ from refinenet.network import SegmentationNetwork
 from refinenet.training.distributed import Processes
 from refinenet.training.options import TrainOptions
 from refinenet.training.qat import insert_fake_quantization
-from refinenet.training.state import TrainingState
+from refinenet.training.run.state import TrainingState
 from refinenet.variants import create_model, normalization_of
 from runtime.errors import InputError
 from runtime.files import existing_file, sha256_of

@@ -29,11 +29,11 @@ from refinenet.training.epoch import PassResult, TrainingPass
 from refinenet.training.loss import PixelLoss, class_weights, label_counts
 from refinenet.training.machine import default_device, on_this_machine
 from refinenet.training.options import TrainOptions
-from refinenet.training.recipe import Recipe, completed, recipe_from
-from refinenet.training.run_folder import RunFolder
+from refinenet.training.recipes.recipe import Recipe, completed, recipe_from
+from refinenet.training.run.run_folder import RunFolder
+from refinenet.training.run.state import EpochRecord, TrainingState
+from refinenet.training.run.summary import announce
 from refinenet.training.start import fed, initial_state, started_from
-from refinenet.training.state import EpochRecord, TrainingState
-from refinenet.training.summary import announce
 from refinenet.training.validation import Validation
 from refinenet.variants import score_size
 from runtime.card import Card
@@ -254,7 +254,7 @@ def tensorboard(options: TrainOptions, training: TrainingPass) -> Iterator[Calla
     if not options.tensorboard or not training.team.is_first:
         yield lambda: None
         return
-    from refinenet.training.tensorboard import TensorBoard
+    from refinenet.training.run.tensorboard import TensorBoard
 
     with closing(TensorBoard(options.output / "tensorboard", training.state.epoch)) as board:
         yield lambda: board.write(training.state)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def train(arguments: Sequence[str]) -> int:
     """refinenet train: labelled images to weights."""
-    from refinenet.training.recipe_options import add_recipe_options, take_recipe
+    from refinenet.training.recipes.recipe_options import add_recipe_options, take_recipe
 
     parser = Parser(
         "train",
@@ -76,7 +76,7 @@ def train(arguments: Sequence[str]) -> int:
     from refinenet.data.datasets import open_dataset
     from refinenet.data.notes import training_notes
     from refinenet.training.distributed import is_first_process
-    from refinenet.training.summary import resume_command
+    from refinenet.training.run.summary import resume_command
     from refinenet.training.train import TrainOptions, train
 
     recipe, unasked = take_recipe(given)
@@ -97,7 +97,7 @@ def train(arguments: Sequence[str]) -> int:
 def _print_result(best: Path, options: TrainOptions) -> None:
     """What was reached, in which file, and what a next step is."""
     from refinenet.data.datasets import open_dataset
-    from refinenet.training.summary import (
+    from refinenet.training.run.summary import (
         next_command,
         result_table,
         skipped_steps,

@@ -12,7 +12,7 @@ from refinenet import create_model
 from refinenet.backbones.backbone import Backbone
 from refinenet.checkpoints.load import load_imagenet_backbone
 from refinenet.network import SegmentationNetwork
-from refinenet.training.recipe import PRESETS
+from refinenet.training.recipes.recipe import PRESETS
 from refinenet.variants import VARIANTS, score_size
 from runtime.errors import InputError
 

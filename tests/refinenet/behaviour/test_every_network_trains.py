@@ -18,7 +18,7 @@ from refinenet.evaluation.evaluate import confusion
 from refinenet.evaluation.predict import predict
 from refinenet.training import batches
 from refinenet.training.qat import int8_convolutions
-from refinenet.training.recipe import PRESETS
+from refinenet.training.recipes.recipe import PRESETS
 from refinenet.training.train import TrainOptions, fed, train
 from refinenet.variants import VARIANTS, normalization_of
 from runtime.normalization import IMAGENET

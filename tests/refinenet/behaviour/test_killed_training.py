@@ -22,8 +22,8 @@ import torch
 from refinenet.checkpoints.load import load_checkpoint
 from refinenet.data.augmentation import Augmentation
 from refinenet.data.datasets import open_dataset
-from refinenet.training import run_folder
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
+from refinenet.training.run import run_folder
 from refinenet.training.train import TrainOptions, train
 from runtime.errors import InputError
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from refinenet.data.augmentation import Augmentation
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
 from refinenet.training.train import TrainOptions, train
 from runtime.card import read_card
 

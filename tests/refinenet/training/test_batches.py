@@ -15,7 +15,7 @@ from refinenet.data.augmentation import Augmentation
 from refinenet.data.datasets import LabelledImages, open_dataset
 from refinenet.training.batches import Batches, GlobalBatches
 from refinenet.training.distributed import Processes
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
 from runtime.errors import InputError
 from runtime.normalization import IMAGENET
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from refinenet.data.augmentation import Augmentation
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
 from refinenet.training.train import TrainOptions, train
 from runtime.errors import InputError
 

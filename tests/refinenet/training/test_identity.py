@@ -14,7 +14,7 @@ import torch
 
 from refinenet.data.augmentation import Augmentation
 from refinenet.data.datasets import CAMVID
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
 from refinenet.training.train import TrainOptions, train
 from runtime.card import read_card
 from runtime.errors import InputError

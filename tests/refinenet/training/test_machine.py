@@ -13,7 +13,7 @@ from refinenet.training import machine
 from refinenet.training.distributed import Processes
 from refinenet.training.machine import default_device, default_workers, on_this_machine
 from refinenet.training.options import TrainOptions
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 OPTIONS = TrainOptions("lw-mobilenetv2", Path("data"), Path("run"))

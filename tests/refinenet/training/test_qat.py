@@ -24,7 +24,7 @@ from refinenet.training.qat import (
     learned_ranges,
     save_with_ranges,
 )
-from refinenet.training.recipe import Recipe
+from refinenet.training.recipes.recipe import Recipe
 from refinenet.training.train import TrainOptions, train
 from refinenet.variants import create_model
 from runtime.errors import InputError

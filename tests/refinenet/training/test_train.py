@@ -21,9 +21,9 @@ from refinenet.data.augmentation import Augmentation
 from refinenet.data.datasets import CAMVID, LabelledImages, open_dataset
 from refinenet.training import batches
 from refinenet.training.loss import class_weights, label_counts
-from refinenet.training.recipe import Recipe, learning_rate_factor
+from refinenet.training.recipes.recipe import Recipe, learning_rate_factor
+from refinenet.training.run.state import make_optimizer
 from refinenet.training.start import initial_model
-from refinenet.training.state import make_optimizer
 from refinenet.training.train import TrainOptions, train
 from runtime.card import read_card
 from runtime.errors import CheckpointError, DeviceError, InputError

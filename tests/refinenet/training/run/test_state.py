@@ -12,8 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from refinenet.backbones.backbone import Backbone
 from refinenet.network import SegmentationNetwork
-from refinenet.training.recipe import Recipe
-from refinenet.training.state import EpochRecord, TrainingState, make_optimizer
+from refinenet.training.recipes.recipe import Recipe
+from refinenet.training.run.state import EpochRecord, TrainingState, make_optimizer
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=10, optimizer="sgd", momentum=0, weight_decay=0, warmup=0, ema=0)

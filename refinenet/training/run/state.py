@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from refinenet.network import SegmentationNetwork
-from refinenet.training.averaging import AveragedWeights
-from refinenet.training.recipe import Recipe, learning_rate_factor
+from refinenet.training.recipes.recipe import Recipe, learning_rate_factor
+from refinenet.training.run.averaging import AveragedWeights
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from refinenet.data.datasets import LabelledImages
 from refinenet.training.distributed import Processes
 from refinenet.training.machine import described
 from refinenet.training.options import TrainOptions
-from refinenet.training.recipe import Recipe
-from refinenet.training.state import TrainingState
+from refinenet.training.recipes.recipe import Recipe
+from refinenet.training.run.state import TrainingState
 from runtime.card import read_card
 from runtime.files import existing_file
 

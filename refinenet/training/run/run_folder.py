@@ -20,8 +20,8 @@ from torch import nn
 from refinenet.activation_ranges import shipped_ranges
 from refinenet.checkpoints.load import load_plain, save_checkpoint
 from refinenet.training.qat import is_quantization_aware, save_with_ranges
-from refinenet.training.recipe import completed, resumed
-from refinenet.training.state import EpochRecord, TrainingState
+from refinenet.training.recipes.recipe import completed, resumed
+from refinenet.training.run.state import EpochRecord, TrainingState
 from runtime.card import Card, read_card
 from runtime.errors import InputError
 from runtime.files import output_folder, written_whole

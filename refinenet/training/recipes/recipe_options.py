@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from refinenet.data.augmentation import Augmentation
-from refinenet.training.recipe import PRESETS, Recipe
+from refinenet.training.recipes.recipe import PRESETS, Recipe
 from runtime.arguments import positive, whole
 
 PAPER, DEFAULT = "paper", "camvid-mobilenet"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from refinenet.data.augmentation import Augmentation
-from refinenet.training.recipe import PRESETS, Recipe, learning_rate_factor
-from refinenet.training.recipe_options import add_recipe_options, take_recipe
+from refinenet.training.recipes.recipe import PRESETS, Recipe, learning_rate_factor
+from refinenet.training.recipes.recipe_options import add_recipe_options, take_recipe
 from runtime.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def recipe_of(*arguments: str, variant: str = "lw-mobilenetv2") -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refinenet.training.state import TrainingState
+from refinenet.training.run.state import TrainingState
 from runtime.errors import MissingPackage
 
 try:

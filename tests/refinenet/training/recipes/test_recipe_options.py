@@ -21,8 +21,8 @@ from refinenet.training import train as training
 from refinenet.training.determinism import deterministic, seed_dropout
 from refinenet.training.epoch import TrainingPass
 from refinenet.training.loss import PixelLoss
-from refinenet.training.recipe import Recipe
-from refinenet.training.summary import time_summary
+from refinenet.training.recipes.recipe import Recipe
+from refinenet.training.run.summary import time_summary
 from refinenet.training.train import TrainOptions, train
 from refinenet.training.validation import Validation
 from runtime.errors import CheckFailed, InputError, MissingPackage
@@ -161,9 +161,9 @@ def test_tensorboard_gets_the_figures_of_the_log(
     package: Any = ModuleType("torch.utils.tensorboard")
     package.SummaryWriter = FakeWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
-    monkeypatch.delitem(sys.modules, "refinenet.training.tensorboard", raising=False)
+    monkeypatch.delitem(sys.modules, "refinenet.training.run.tensorboard", raising=False)
     train(replace(options, tensorboard=True))
-    monkeypatch.delitem(sys.modules, "refinenet.training.tensorboard")
+    monkeypatch.delitem(sys.modules, "refinenet.training.run.tensorboard")
     (writer,) = written
     assert writer.opened == (str(options.output / "tensorboard"), 1)
     assert writer.closed
@@ -178,7 +178,7 @@ def test_without_tensorboard_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    monkeypatch.delitem(sys.modules, "refinenet.training.tensorboard", raising=False)
+    monkeypatch.delitem(sys.modules, "refinenet.training.run.tensorboard", raising=False)
     with pytest.raises(MissingPackage, match=r"--tensorboard .*\[tensorboard\]'"):
         train(replace(options, tensorboard=True))
 

@@ -9,7 +9,7 @@ import pytest
 from refinenet.__main__ import main
 from refinenet.data.datasets import CAMVID
 from refinenet.training.epoch import TrainingPass
-from refinenet.training.summary import next_command, resume_command, skipped_steps
+from refinenet.training.run.summary import next_command, resume_command, skipped_steps
 
 
 def train_arguments(data: Path, output: Path) -> list[str]:

@@ -13,7 +13,7 @@ from training_states import equal, state_of, stop_after_epoch_1
 from refinenet.checkpoints.load import read_weights
 from refinenet.data.augmentation import Augmentation
 from refinenet.training.epoch import TrainingPass
-from refinenet.training.recipe import BEFORE, Recipe
+from refinenet.training.recipes.recipe import BEFORE, Recipe
 from refinenet.training.train import TrainOptions, train
 from runtime.card import read_card
 from runtime.errors import CheckFailed, InputError
