@@ -26,8 +26,11 @@ from runtime.errors import DeviceError, InputError
 from runtime.files import existing_file, only_writer, sha256_of, written_whole
 from runtime.metadata import embedded_metadata
 from runtime.onnx.frame_file import read_frame_card, require_plain_mask
+from runtime.onnx.graph import read_graph
 from runtime.onnx.graph_macs import graph_macs
 from runtime.tensorrt_api import CollectingLogger, TensorRT
+
+LAST_OPSET = 40  # ONNX 1.23 ends at 28: room for releases to come, none for damaged files
 
 __all__ = ["FILE_TAGS", "EngineOptions", "Profile", "Shape", "to_engine"]
 
@@ -52,6 +55,7 @@ def to_engine(
     card = card_of(onnx_path, card_file)
     if CARD_KEY not in embedded_metadata(onnx_path):
         require_plain_mask(onnx_path)
+    _check_opset(onnx_path)
     check_external_data(onnx_path, card)
     profiles = _profiles(onnx_path, card, options)
     shapes: list[Any] = [_shapes(profile) for profile in profiles]
@@ -95,6 +99,16 @@ def to_engine(
                 logger.warnings.append(f"the timing cache was not kept: {error}")
                 write_sidecar(output, card, {**build, "warnings": logger.warnings})
     return output
+
+
+def _check_opset(onnx_path: Path) -> None:
+    """TensorRT-RTX's parser takes any number and reads the operators as it knows them."""
+    version = read_graph(onnx_path).opsets.get("", 0)
+    if version > LAST_OPSET:
+        raise InputError(
+            f"{onnx_path} has operator set {version}, and none above {LAST_OPSET} is known; "
+            "export it again"
+        )
 
 
 def card_of(onnx_path: Path, card_file: str | Path | None) -> Card:

@@ -40,6 +40,13 @@ def stage_files(folder: Path, weights_hash: str) -> list[Path]:
         if read_card(path).parents.get("fp32.onnx") != fp32_hash:
             raise InputError(f"{path} was not made from {fp32.name} beside it; export again")
     engines = []
+    for sidecar in sorted(folder.glob(f"{name}.*.engine.card.json")):
+        engine = sidecar.with_name(sidecar.name.removesuffix(".card.json"))
+        if not engine.exists():
+            raise InputError(
+                f"{engine} is missing, and its card {sidecar.name} is there; build or copy the "
+                "engine again, or delete the card"
+            )
     for path in onnx_files:
         for engine in sorted(folder.glob(f"{path.stem}.*.engine")):
             if check_hash(engine).card.parents.get("onnx") != sha256_of(path):

@@ -62,11 +62,11 @@ def weights_in(content: Any, path: Path, weights_key: str | None = None) -> Weig
     return sets[name]
 
 
-def _stranger(content: Mapping[Any, Any]) -> str:
+def _stranger(content: Mapping[Any, Any], depth: int = 0) -> str:
     """The key of what keeps a checkpoint from being weights, in its likeliest container."""
     for name in FIRST:
-        if isinstance(content.get(name), Mapping):
-            return _stranger(content[name])
+        if isinstance(content.get(name), Mapping) and depth < DEEPEST:
+            return _stranger(content[name], depth + 1)
     return str(next((key for key, value in content.items() if not is_plain(value)), "nothing"))
 
 

@@ -40,7 +40,7 @@ class Split:
     def exists(self, root: Path) -> bool:
         """Whether the list of the split, or else its folder of images, is there."""
         if isinstance(self.names, str):
-            return (root / self.names).is_file()
+            return _is_file(root / self.names)
         return self.folder(root).is_dir()
 
     def folder(self, root: Path) -> Path:
@@ -146,7 +146,7 @@ def _name_of(line: str, split: Split, root: Path) -> str:
     another image.
     """
     readings = list(dict.fromkeys(_readings(line, split)))
-    there = (name for name in readings if split.pair(root, name)[0].is_file())
+    there = (name for name in readings if _is_file(split.pair(root, name)[0]))
     return next(there, None) or readings[-1]
 
 
@@ -188,3 +188,11 @@ def _shifted(name: str, shift: int) -> str:
     if not shift or not number:
         return name
     return f"{name[: number.start()]}{int(number[0]) + shift:0{len(number[0])}d}"
+
+
+def _is_file(path: Path) -> bool:
+    """False too for a name that no file system takes."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

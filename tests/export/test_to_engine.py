@@ -438,3 +438,12 @@ def test_an_engine_says_what_its_onnx_file_says(
     with Engine.open(built / "street.fp16.rtx.engine") as engine:
         shares = [agreement(engine(f), run(built / "street.fp16.onnx", f)) for f in streets]
     assert np.mean(shares) >= 0.995
+
+
+def test_an_operator_set_of_a_damaged_file_is_refused(tmp_path: Path, card: Card) -> None:
+    path = toy(tmp_path / "toy.fp32.onnx", card)
+    model = onnx.load(path)
+    model.opset_import[0].version = 2199
+    onnx.save(model, path)
+    with pytest.raises(InputError, match="2199"):
+        to_engine(path, RTX)

@@ -257,3 +257,10 @@ def test_a_graph_that_is_no_frame_model_is_refused(options: VerifyOptions) -> No
     break_fp32(options.folder, forget_the_argmax)
     with pytest.raises(InputError, match="the graph has no ArgMax"):
         verify(options)
+
+
+def test_an_engine_that_its_card_alone_is_left_of_is_named(options: VerifyOptions) -> None:
+    card = options.folder / "street.fp16.rtx.engine.card.json"
+    card.write_text("{}")
+    with pytest.raises(InputError, match=r"street\.fp16\.rtx\.engine is missing"):
+        verify(options)

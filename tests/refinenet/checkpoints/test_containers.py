@@ -166,3 +166,10 @@ def test_weights_of_any_precision_fill_a_network(dtype: torch.dtype, tmp_path: P
     filled.load_state_dict(dict(fitting(read_weights(tmp_path / "half.pth"), raw(), PATH)))
     for key, value in filled.state_dict().items():
         torch.testing.assert_close(value, raw()[key], atol=1e-2, rtol=1e-2)
+
+
+def test_a_checkpoint_inside_itself_is_refused(tmp_path: Path) -> None:
+    content: dict[str, object] = {"epoch": 1}
+    content["model"] = content
+    with pytest.raises(CheckpointError, match=r"loop\.pth"):
+        weights_in(content, tmp_path / "loop.pth")

@@ -17,6 +17,7 @@ from labelled_files import write_label, write_pair
 from PIL import Image
 
 from refinenet.data.datasets import DATASETS, LabelledImages, open_dataset
+from refinenet.data.layout import Split, listed_names
 from runtime.errors import InputError
 
 NUM_CLASSES = {
@@ -322,3 +323,9 @@ def test_a_dataset_goes_to_other_processes(tmp_path: Path) -> None:
 def test_what_is_not_there_is_said(tmp_path: Path, name: str, split: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_dataset(name, tmp_path, split)
+
+
+def test_a_name_that_no_file_system_takes_is_a_missing_image(tmp_path: Path) -> None:
+    longest = "9" * 5000
+    split = Split("{name}.png", "{name}.label.png", "names.txt")
+    assert listed_names(longest, split, tmp_path) == (longest,)
