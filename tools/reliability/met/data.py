@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from runtime.files import sha256_of
 from tools.reliability.met.rows import BGR_IDS, failed, files_are, mask_is, refused, right
 from tools.reliability.shelf import DESCRIPTION, PALETTE, frame
 from tools.reliability.surroundings import Prepare, Surrounding
@@ -212,10 +213,18 @@ def _done(photos: Path) -> None:
     os.utime(out / "a.png", (1, 1))
 
 
-def _done_by_another(photos: Path) -> None:
+def _done_by(model: str, photos: Path) -> None:
     _done(photos)
-    note: dict[str, Any] = {"model": "another", "card": None, "look": []}
+    note: dict[str, Any] = {"model": model, "card": None, "look": []}
     photos.with_name("out").joinpath(".segment.json").write_text(json.dumps(note))
+
+
+def _done_by_this(photos: Path) -> None:
+    _done_by(sha256_of(photos.with_name("toy.fp32.onnx")), photos)
+
+
+def _done_by_another(photos: Path) -> None:
+    _done_by("another", photos)
 
 
 FOUR = _photos(lambda _: None, ("a", "b", "c", "d"))
@@ -256,9 +265,13 @@ FOLDERS: Mapping[str, Surrounding] = MappingProxyType(
         "a shard without an image": right(f"{SEGMENT} --shard 2/3", _photos(lambda _: None)),
         "--skip-existing": right(
             f"{SEGMENT} --skip-existing",
-            _photos(_done),
+            _photos(_done_by_this),
             files_are("out", "a.png", "b.png", ".segment.json"),
             "1 files were there",
+        ),
+        "--skip-existing, files of nobody knows what": replace(
+            refused(f"{SEGMENT} --skip-existing", _photos(_done), "out"),
+            check=files_are("out", "a.png"),
         ),
         "--skip-existing with another model": replace(
             refused(f"{SEGMENT} --skip-existing", _photos(_done_by_another), "another model"),
