@@ -1,6 +1,6 @@
 """The record of reliability.py as Markdown, in its place in docs/reliability.md.
 
-python tools/reliability/table.py
+python -m tools.reliability.table
 """
 
 from __future__ import annotations

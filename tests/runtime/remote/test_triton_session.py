@@ -97,7 +97,7 @@ def test_ids_that_are_no_classes_are_refused(tmp_path: Path, start_triton: Start
     server = start_triton(triton_repository(model, options).parent)
     with (
         TritonSession.open(server.address("toy")) as session,
-        pytest.raises(DeviceError, match="the class id 2, and there are 2"),
+        pytest.raises(DeviceError, match=r" id 2\b.* 2 "),
     ):
         session(np.full((1, 4, 4, 3), (0, 0, 9), np.uint8))
 
