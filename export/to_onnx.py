@@ -142,7 +142,7 @@ def _graph(source: Source, options: OnnxOptions) -> Graph:
     """The ONNX graph; the network has no weights any more."""
     model = FrameModel(source.network, source.card, options.output_kind).eval()
     try:
-        graph = _traced(model, options)
+        graph = traced(model, options)
     except torch.onnx.OnnxExporterError as error:
         reason = exporters_reason(error)
         if options.dynamic and (lines := size_dependent_lines(model, options.size)):
@@ -168,18 +168,10 @@ def _release(network: nn.Module) -> None:
         values.data = values.data.new_empty(0)
 
 
-def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
+def traced(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
     """The ONNX graph of a frame model: batch norm folded, constants folded, shapes inferred.
 
-    A network of this project has no batch norm any more afterwards.
-    """
-    graph = _traced(model, options)
-    forget_source(graph)
-    return graph
-
-
-def _traced(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
-    """The graph with the exporter's notes on where its nodes come from.
+    It still has the exporter's notes on where its nodes come from.
 
     The exporter itself folds no batch norm whose convolution is called several times, as those of
     DeepLab-v2 are at three scales.

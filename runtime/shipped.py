@@ -12,12 +12,15 @@ FOLDER = Path(__file__).resolve().parents[1] / "refinenet/weights"
 WEIGHTS_ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt")
 
 
-def shipped_weights(name: str | Path) -> Path | None:
-    """The file of the shipped weights of that name; None for any other name, and where a file of
-    that name lies in the working directory."""
+def shipped_file(name: str | Path) -> Path | None:
+    """The file of the shipped weights of that name; None for any other name."""
     file = FOLDER / f"{name}.safetensors"
-    is_shipped = file.parent == FOLDER and file.is_file() and not Path(name).exists()
-    return file if is_shipped else None
+    return file if file.parent == FOLDER and file.is_file() else None
+
+
+def shipped_weights(name: str | Path) -> Path | None:
+    """The same, and None where a file or folder of that name lies in the working directory."""
+    return None if Path(name).exists() else shipped_file(name)
 
 
 def file_or_shipped(name: str | Path) -> Path:

@@ -35,6 +35,7 @@ from runtime.card import CARD_KEY, Card, read_card
 from runtime.errors import CheckpointError, InputError
 from runtime.files import existing_file, written_whole
 from runtime.normalization import IMAGENET, Normalization
+from runtime.shipped import shipped_file
 
 # DrSleep's training keeps its best mIoU, a NumPy scalar, beside the weights. NumPy 1 pickles it
 # under the first name, NumPy 2 under the second.
@@ -44,7 +45,6 @@ NUMPY_SCALARS: list[Any] = [
     (_scalar, "numpy._core.multiarray.scalar"),
     *(np.dtype, *(type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8"))),
 ]
-SHIPPED_FOLDER = Path(__file__).parents[1] / "weights"
 
 
 def load_model(path: str | Path, variant: str | None = None) -> SegmentationNetwork:
@@ -103,10 +103,8 @@ def _read(path: Path, variant: str | None, weights_key: str | None) -> tuple[Wei
 
 def weights_path(path: str | Path) -> Path:
     """The file itself, or the file of the shipped weights of that name."""
-    shipped = SHIPPED_FOLDER / f"{path}.safetensors"
-    if not Path(path).is_file() and shipped.parent == SHIPPED_FOLDER and shipped.is_file():
-        return shipped
-    return existing_file(path)
+    shipped = None if Path(path).is_file() else shipped_file(path)
+    return shipped or existing_file(path)
 
 
 def save_checkpoint(

@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from graphs import agreement, nodes, run, types_of
+from graphs import exported as graph_of
 from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor, nn
@@ -19,7 +20,6 @@ from torch.nn import functional as F
 import export.to_onnx as to_onnx_module
 from export.frame_model import FrameModel
 from export.to_onnx import OnnxOptions, logits_bytes, save, to_onnx
-from export.to_onnx import exported as graph_of
 from refinenet import create_model
 from refinenet.checkpoints.load import published_card, save_checkpoint
 from refinenet.data.network_input import to_input

@@ -12,10 +12,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from export.frame_model import FrameModel
 from export.int8.placement import reasons_for_fp16
+from export.quiet_exporter import forget_source
 from export.to_fp16 import to_fp16
 from export.to_int8 import convolutions
-from export.to_onnx import save
+from export.to_onnx import OnnxOptions, save, traced
 from runtime.card import read_card
 from runtime.files import sha256_of
 
@@ -108,3 +110,10 @@ def two_convolutions(first: float, second: float, kind: int) -> onnx.ModelProto:
 
 def helper_dtype(kind: int) -> np.dtype[np.generic]:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+
+
+def exported(model: FrameModel, options: OnnxOptions) -> onnx.ModelProto:
+    """The graph as an export has it, without comparisons and files."""
+    graph = traced(model, options)
+    forget_source(graph)
+    return graph

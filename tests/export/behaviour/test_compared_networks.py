@@ -8,9 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from graphs import exported
 
 from export.frame_model import FrameModel
-from export.to_onnx import OnnxOptions, exported
+from export.to_onnx import OnnxOptions
 from refinenet.checkpoints.load import published_card
 from refinenet.variants import VARIANTS, create_model, normalization_of
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from graphs import nodes
+from graphs import exported, nodes
 
 from export.frame_model import FrameModel
 from export.onnx_file import write_model
-from export.to_onnx import OnnxOptions, exported
+from export.to_onnx import OnnxOptions
 from refinenet.checkpoints.load import published_card
 from refinenet.variants import VARIANTS, create_model, normalization_of
 

@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graphs import nodes, run
+from graphs import exported, nodes, run
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.frame_model import FrameModel
-from export.to_onnx import OnnxOptions, exported
+from export.to_onnx import OnnxOptions
 from refinenet.backbones.backbone import Backbone
 from refinenet.backbones.two_scale import TwoScale
 from refinenet.networks.blocks import PUBLISHED_POOLING

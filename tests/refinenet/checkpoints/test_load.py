@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from refinenet import create_model, load_model
 from refinenet.checkpoints.load import (
-    SHIPPED_FOLDER,
     load_checkpoint,
     load_imagenet_backbone,
     read_weights,
@@ -26,6 +25,7 @@ from refinenet.checkpoints.load import (
 from refinenet.data.datasets import CAMVID, VOC
 from runtime.card import CARD_KEY, Card
 from runtime.errors import CardError, CheckpointError, InputError
+from runtime.shipped import FOLDER as SHIPPED_FOLDER
 
 Weights = dict[str, Tensor]
 SHIPPED = "lw-mobilenetv2-camvid"
